@@ -1,0 +1,43 @@
+"""artrag gives LangGraph apps answers they can check: contextual retrieval, and Ask, Refine, Trust."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from artrag.graphs import build_art, build_contextual_rag, build_ingest
+    from artrag.protocols import Asker, Doubt, Subquestion, Truster
+    from artrag.settings import Settings
+
+__version__ = "0.1.0"
+
+# Loaded on first use: importing artrag costs no more than importing langgraph.
+_HOME = {
+    "Asker": "artrag.protocols",
+    "Doubt": "artrag.protocols",
+    "Settings": "artrag.settings",
+    "Subquestion": "artrag.protocols",
+    "Truster": "artrag.protocols",
+    "build_art": "artrag.graphs",
+    "build_contextual_rag": "artrag.graphs",
+    "build_ingest": "artrag.graphs",
+}
+__all__ = [
+    "Asker",
+    "Doubt",
+    "Settings",
+    "Subquestion",
+    "Truster",
+    "build_art",
+    "build_contextual_rag",
+    "build_ingest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'artrag' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,107 @@
+"""Plain arithmetic: a safe evaluator, and a check of the equations a text states."""
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from artrag.errors import CalculationError
+
+LONGEST_EXPRESSION = 200
+LARGEST_EXPONENT = 64
+LARGEST_VALUE = 1e18
+
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_SPELLING = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": " ** ", "$": " ", "€": " ", "£": " "})
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
+
+_NUMBER = r"[-−]?[$€£]?\s?\d[\d,]*(?:\.\d+)?%?"
+_EQUATION = re.compile(
+    rf"(?P<left>{_NUMBER}(?:\s*[-+*/x×÷−–]\s*\(?\s*{_NUMBER}\)?)+)\s*=\s*(?P<right>{_NUMBER})", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """An equation stated in a text, and what its left side really comes to."""
+
+    text: str
+    stated: float
+    actual: float
+
+    @property
+    def correct(self) -> bool:
+        """True when both sides agree to half a per cent (texts round)."""
+        return abs(self.stated - self.actual) <= max(0.005 * abs(self.actual), 0.01)
+
+
+def evaluate(expression: str) -> float:
+    """The value of a plain arithmetic expression.
+
+    Understands `+ - * / // % **`, brackets, `x × ÷ ^`, thousands separators, currency signs and per cent.
+
+    Raises:
+        CalculationError: on anything else (names, calls, attributes, ...), on expressions over
+            200 characters, on exponents over 64 and on results over 1e18.
+    """
+    text = normalise(expression)
+    if not text or len(text) > LONGEST_EXPRESSION:
+        raise CalculationError(
+            f"cannot calculate {expression[:60]!r}: give 1 to {LONGEST_EXPRESSION} characters of arithmetic"
+        )
+    try:
+        value = _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise CalculationError(f"cannot calculate {expression!r}: write plain arithmetic such as '12 * (3 + 4)'") from None
+    except ZeroDivisionError:
+        raise CalculationError(f"cannot calculate {expression!r}: it divides by zero") from None
+    except OverflowError:
+        raise CalculationError(f"cannot calculate {expression!r}: its value is over {LARGEST_VALUE:g}") from None
+    return value
+
+
+def normalise(expression: str) -> str:
+    """The expression in Python's own spelling."""
+    text = _THOUSANDS.sub("", expression.strip().translate(_SPELLING))
+    text = re.sub(r"(?<=[\d)\s])[xX](?=[\d(\s])", "*", text)
+    return _PERCENT.sub(r"(\1/100)", text).strip()
+
+
+def _value(node: ast.expr) -> float:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        value = node.value
+    elif isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        left, right = _value(node.left), _value(node.right)
+        if isinstance(node.op, ast.Pow) and abs(right) > LARGEST_EXPONENT:
+            raise CalculationError(f"the exponent {right:g} is over {LARGEST_EXPONENT}: use a smaller one")
+        value = _BINARY[type(node.op)](left, right)
+    elif isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
+        value = _UNARY[type(node.op)](_value(node.operand))
+    else:
+        raise ValueError(ast.dump(node)[:80])
+    if isinstance(value, complex) or abs(value) > LARGEST_VALUE:
+        raise OverflowError
+    return value
+
+
+def equations(text: str) -> list[Equation]:
+    """Every `a op b [op c ...] = d` stated in `text`, recomputed; what cannot be computed is left out."""
+    found = []
+    for match in _EQUATION.finditer(text):
+        try:
+            actual, stated = evaluate(match["left"]), evaluate(match["right"])
+        except CalculationError:
+            continue
+        found.append(Equation(" ".join(match[0].split()), stated, actual))
+    return found

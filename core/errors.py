@@ -1,0 +1,115 @@
+"""Every error artrag raises on purpose.
+
+    ArtragError
+    ├── UsageError               what was asked cannot be done as asked (exit code 2)
+    │   ├── QuestionError          the question is blank or longer than the model's window
+    │   ├── SettingsError          an unknown setting, or a value out of range
+    │   ├── UnknownModelError      a model reference that names nothing
+    │   ├── RemoteRefusedError     a remote model or tracer under `local_only`
+    │   └── PromptError            a prompt file that is missing or malformed
+    ├── ModelError               a model cannot be had or did not answer
+    │   ├── MissingExtraError      an optional package is not installed
+    │   ├── ModelUnavailableError  weights neither cached nor to be fetched
+    │   ├── ChecksumError          fetched weights are not the pinned ones
+    │   ├── PromptTooLongError     prompt and answer do not fit the model's window
+    │   └── ModelCallError         no usable reply, after retries
+    ├── IndexStoreError          an index directory cannot be used
+    │   ├── IndexNotFoundError     there is none
+    │   ├── IndexVersionError      written in another format version
+    │   ├── IndexDamagedError      a file is missing or altered
+    │   ├── IndexLockedError       somebody else is writing
+    │   ├── EmbedderMismatchError  built with another embedder
+    │   └── EmptyCorpusError       nothing to index
+    ├── DocumentError            one document cannot be read (ingest skips and reports it)
+    └── CalculationError         an expression is not plain arithmetic, or too large
+
+Every message names the offending value and the next thing to do.
+"""
+
+
+class ArtragError(Exception):
+    """Base of all errors artrag raises on purpose."""
+
+
+class UsageError(ArtragError):
+    """What was asked cannot be done as asked."""
+
+
+class QuestionError(UsageError):
+    """The question is blank or longer than the model's window."""
+
+
+class SettingsError(UsageError):
+    """An unknown setting, or a value out of range."""
+
+
+class UnknownModelError(UsageError):
+    """A model reference that names nothing."""
+
+
+class RemoteRefusedError(UsageError):
+    """A remote model or tracer was asked for under `local_only`."""
+
+
+class PromptError(UsageError):
+    """A prompt file is missing or malformed."""
+
+
+class ModelError(ArtragError):
+    """A model cannot be had or did not answer."""
+
+
+class MissingExtraError(ModelError):
+    """An optional package is not installed."""
+
+
+class ModelUnavailableError(ModelError):
+    """Weights are neither cached nor to be fetched."""
+
+
+class ChecksumError(ModelError):
+    """Fetched weights are not the pinned ones."""
+
+
+class PromptTooLongError(ModelError):
+    """Prompt and answer do not fit the model's window."""
+
+
+class ModelCallError(ModelError):
+    """No usable reply from a model, after retries."""
+
+
+class IndexStoreError(ArtragError):
+    """An index directory cannot be used."""
+
+
+class IndexNotFoundError(IndexStoreError):
+    """There is no index at this place."""
+
+
+class IndexVersionError(IndexStoreError):
+    """The index was written in another format version."""
+
+
+class IndexDamagedError(IndexStoreError):
+    """A file of the index is missing or altered."""
+
+
+class IndexLockedError(IndexStoreError):
+    """Somebody else is writing this index."""
+
+
+class EmbedderMismatchError(IndexStoreError):
+    """The index was built with another embedder."""
+
+
+class EmptyCorpusError(IndexStoreError):
+    """There is nothing to index."""
+
+
+class DocumentError(ArtragError):
+    """One document cannot be read; ingest skips and reports it."""
+
+
+class CalculationError(ArtragError):
+    """An expression is not plain arithmetic, or its result is too large."""

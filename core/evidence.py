@@ -1,0 +1,144 @@
+"""What can be checked about an answer without a model.
+
+Support: how much of a sentence stands in a passage. Arithmetic: the equations it states, recomputed.
+The Asker, the Truster and the citations all look at an answer through this module.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from langchain_core.documents import Document
+
+from artrag.arithmetic import equations
+from artrag.text import codes, numbers, sentences, terms
+
+_MARK = re.compile(r"\s*\[(\d{1,2})\]")
+_REFUSAL = re.compile(
+    r"\b(?:i (?:do not|don't|cannot|can't) (?:know|answer|find|say|provide|determine)|i(?:'m| am) (?:not able|unable|sorry)"
+    r"|(?:passages?|context|text|documents?) (?:do(?:es)? not|don't|doesn't|cannot) "
+    r"(?:say|contain|mention|provide|state|answer|include)|no (?:information|answer)|not (?:stated|mentioned|given) in)",
+    re.IGNORECASE,
+)
+
+
+def is_refusal(answer: str) -> bool:
+    """Does the answer say that it has no answer?"""
+    return bool(_REFUSAL.search(answer))
+
+
+def without_marks(text: str) -> str:
+    """The text without its `[n]` citation marks."""
+    return _MARK.sub("", text)
+
+
+def marks(text: str) -> list[int]:
+    """The citation numbers a text carries, in order, each once."""
+    return list(dict.fromkeys(int(n) for n in _MARK.findall(text)))
+
+
+def whole(passage: Document) -> str:
+    """A passage as it is indexed and read: its context, then its text."""
+    context = passage.metadata.get("context", "")
+    return f"{context}\n{passage.page_content}" if context else passage.page_content
+
+
+def term_weights(passages: Sequence[Document]) -> dict[str, float]:
+    """Inverse document frequency of each term over these passages, smoothed so that all weights are above zero."""
+    frequency: dict[str, int] = {}
+    for passage in passages:
+        for term in set(terms(whole(passage))):
+            frequency[term] = frequency.get(term, 0) + 1
+    return {term: math.log(1 + (len(passages) + 1) / (count + 0.5)) for term, count in frequency.items()}
+
+
+def coverage(claim: str, text: str, weights: dict[str, float] | None = None) -> float:
+    """The weighted share (0 to 1) of the claim's terms, numbers and codes that stand in `text`.
+
+    Numbers and codes weigh three times a word: a claim with the wrong number is the wrong claim. A claim without any
+    term counts as 0.
+    """
+    here = set(terms(text))
+    seen_numbers, seen_codes = set(numbers(text)), set(codes(text))
+    unknown = max(weights.values(), default=1.0) if weights else 1.0
+    total = found = 0.0
+    for term in dict.fromkeys(terms(claim)):
+        weight = (weights or {}).get(term, unknown)
+        total += weight
+        found += weight * (term in here)
+    for exact, seen in ((set(numbers(claim)), seen_numbers), (set(codes(claim)), seen_codes)):
+        total += 3 * unknown * len(exact)
+        found += 3 * unknown * len(exact & seen)  # type: ignore[operator]
+    return found / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How well one sentence of an answer stands on the passages.
+
+    `passage` is the index of the best passage, or None without passages; `share` its coverage, 0 to 1.
+    """
+
+    sentence: str
+    share: float
+    passage: int | None
+
+
+def supports(answer: str, passages: Sequence[Document]) -> list[Support]:
+    """For each sentence of `answer`, the passage that covers it best."""
+    weights = term_weights(passages)
+    found = []
+    for sentence in sentences(without_marks(answer)):
+        shares = [coverage(sentence, whole(passage), weights) for passage in passages]
+        best = max(range(len(shares)), key=shares.__getitem__, default=None)
+        found.append(Support(sentence, 0.0 if best is None else shares[best], best))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The checkable facts about one answer; every share lies between 0 and 1.
+
+    Attributes:
+        support: mean share of the answer's sentences that stands in their best passage (1 without passages).
+        on_topic: share of the question's terms found in the passages that support the answer (1 without passages).
+        numbers_found: share of the answer's numbers that stand in the passages, the question or a right equation.
+        equations: how many equations the answer states.
+        wrong: the equations that do not hold, as "12 * 3 = 35 (it is 36)".
+        refuses: the answer says that it has none.
+        empty: there is no word in it.
+    """
+
+    support: float
+    on_topic: float
+    numbers_found: float
+    equations: int
+    wrong: tuple[str, ...]
+    refuses: bool
+    empty: bool
+
+
+def examine(question: str, answer: str, passages: Sequence[Document] | None) -> Evidence:
+    """Collect the evidence about `answer`; `passages=None` means that it was reasoned without any."""
+    stated = equations(answer)
+    known = set(numbers(question)) | {number for e in stated if e.correct for number in (e.stated, *numbers(e.text))}
+    support = on_topic = 1.0
+    if passages is not None:
+        found = supports(answer, passages)
+        support = sum(s.share for s in found) / len(found) if found else 0.0
+        used = sorted({s.passage for s in found if s.passage is not None})
+        read = "\n".join(whole(passages[i]) for i in used)
+        on_topic = coverage(question, read, term_weights(passages))
+        known |= {number for passage in passages for number in numbers(whole(passage))}
+    claimed = numbers(without_marks(answer))
+    share = sum(number in known for number in claimed) / len(claimed) if claimed else 1.0
+    return Evidence(
+        support=support,
+        on_topic=on_topic,
+        numbers_found=share if passages is not None else 1.0,
+        equations=len(stated),
+        wrong=tuple(f"{e.text} (it is {e.actual:g})" for e in stated if not e.correct),
+        refuses=is_refusal(answer),
+        empty=not terms(without_marks(answer)) and not numbers(answer),
+    )

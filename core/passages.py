@@ -1,0 +1,67 @@
+"""How passages are written into a prompt, and how an answer's citations are found."""
+
+import re
+from collections.abc import Sequence
+
+from langchain_core.documents import Document
+
+from artrag.evidence import coverage, marks, term_weights, whole, without_marks
+from artrag.state import Citation
+from artrag.text import sentences
+
+CITE_ABOVE = 0.5
+_LOOSE_MARK = re.compile(r"\s*\[\d{1,2}\]")
+
+
+def numbered(passages: Sequence[Document] | None) -> str:
+    """The passages as prompt text: numbered, each between tags, its context apart from its own words.
+
+    A passage cannot close its own tag: passages are data.
+    """
+    blocks = []
+    for n, passage in enumerate(passages or [], start=1):
+        context = _inert(passage.metadata.get("context", ""))
+        head = f"({context})\n" if context else ""
+        blocks.append(f"[{n}] <passage>\n{head}{_inert(passage.page_content)}\n</passage>")
+    return "\n".join(blocks)
+
+
+def _inert(text: str) -> str:
+    return re.sub(r"<(/?\s*passage)", r"‹\1", text, flags=re.IGNORECASE)
+
+
+def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Citation]]:
+    """The answer with checked citation marks, and where each mark leads.
+
+    Marks that the model wrote stay where the passage exists; a sentence without one gets the passage that covers at least
+    half of it. Marks that lead nowhere are taken out.
+    """
+    if not passages:
+        return _LOOSE_MARK.sub("", answer) if passages is not None else answer, []
+    weights = term_weights(passages)
+    citations: list[Citation] = []
+    out = answer
+    for sentence in sentences(answer):
+        bare = without_marks(sentence)
+        shares = [coverage(bare, whole(passage), weights) for passage in passages]
+        kept = [n for n in marks(sentence) if 1 <= n <= len(passages)]
+        best = max(range(len(shares)), key=shares.__getitem__)
+        if not kept and shares[best] >= CITE_ABOVE:
+            kept = [best + 1]
+        marked = bare + "".join(f" [{n}]" for n in kept)
+        out = out.replace(sentence, marked, 1)
+        citations += [_citation(n, passages[n - 1], bare, shares[n - 1]) for n in kept]
+    return out, citations
+
+
+def _citation(n: int, passage: Document, sentence: str, share: float) -> Citation:
+    about = passage.metadata
+    return Citation(
+        n=n,
+        passage=str(about.get("id", passage.id or n)),
+        document=str(about.get("document", about.get("source", ""))),
+        start=int(about.get("start", 0)),
+        end=int(about.get("end", len(passage.page_content))),
+        sentence=sentence,
+        support=round(share, 4),
+    )

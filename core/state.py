@@ -1,0 +1,121 @@
+"""What flows through the graphs: plain data, `Document`s and messages, so that it survives any checkpointer."""
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from langchain_core.documents import Document
+from pydantic import Field
+
+Stage = Literal["initial", "refined", "sample", "edited"]
+
+
+class SubquestionRecord(TypedDict, total=False):
+    """A subquestion of the Asker; `found` is what a tool answered in `refine`."""
+
+    text: str
+    answered: bool
+    found: str
+
+
+class Candidate(TypedDict, total=False):
+    """One answer that the Truster may choose."""
+
+    stage: Stage
+    text: str
+    score: float
+    confidence: float
+    subquestions: list[SubquestionRecord]
+
+
+class Citation(TypedDict):
+    """Where a sentence of the answer comes from: passage `n` (from 1), its document, and the span of its text there."""
+
+    n: int
+    passage: str
+    document: str
+    start: int
+    end: int
+    sentence: str
+    support: float
+
+
+class StageUsage(TypedDict):
+    """What one stage has cost."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+def add_usage(old: dict[str, StageUsage] | None, new: dict[str, StageUsage] | None) -> dict[str, StageUsage]:
+    """Reducer of `usage`: add up per stage, in any order; None starts anew."""
+    if new is None:
+        return {}
+    total: dict[str, StageUsage] = {stage: used.copy() for stage, used in (old or {}).items()}
+    for stage, used in new.items():
+        seen = total.get(stage, StageUsage(calls=0, prompt_tokens=0, completion_tokens=0, seconds=0.0))
+        total[stage] = StageUsage(
+            calls=seen["calls"] + used["calls"],
+            prompt_tokens=seen["prompt_tokens"] + used["prompt_tokens"],
+            completion_tokens=seen["completion_tokens"] + used["completion_tokens"],
+            seconds=seen["seconds"] + used["seconds"],
+        )
+    return total
+
+
+class QAInput(TypedDict):
+    """What a question-answering graph takes."""
+
+    question: Annotated[
+        str,
+        Field(
+            description="The question to answer.",
+            examples=["By how many points did Lumoretin beat placebo in the phase 2 trial?"],
+        ),
+    ]
+
+
+class QAState(TypedDict, total=False):
+    """State of `contextual_rag` and `art`.
+
+    `passages` is None where nothing was retrieved on purpose (reasoning), and `[]` where retrieval found nothing.
+    """
+
+    question: Annotated[str, Field(description="The question to answer.")]
+    passages: Annotated[list[Document] | None, Field(description="Passages, best first; [n] in the answer is the n-th.")]
+    draft: Annotated[str, Field(description="The initial answer.")]
+    subquestions: Annotated[list[SubquestionRecord], Field(description="What the Asker asked, and whether it is answered.")]
+    refine_probability: Annotated[float, Field(description="The Asker's probability that the draft needs refining.")]
+    needs_refining: Annotated[bool, Field(description="The Asker's decision; the router only reads it.")]
+    refine_reason: Annotated[str, Field(description="Why the draft needs refining, or not.")]
+    refine_failure: Annotated[str, Field(description="Why a refinement could not be made; empty where it could.")]
+    candidates: Annotated[list[Candidate], Field(description="Every answer seen, with the Truster's scores.")]
+    answer: Annotated[str, Field(description="The answer, or the words of the abstention.")]
+    citations: Annotated[list[Citation], Field(description="Where each sentence of the answer comes from.")]
+    confidence: Annotated[float, Field(description="Probability that the answer is right, 0 to 1.")]
+    abstained: Annotated[bool, Field(description="No answer is trusted enough.")]
+    decision: Annotated[str, Field(description="Which candidate the Truster chose, and why.")]
+    stop_reason: Annotated[str, Field(description="Why the graph stopped; empty while it goes on.")]
+    needs_review: Annotated[bool, Field(description="A person is asked before the graph ends.")]
+    rounds: Annotated[int, Field(description="Refinements made.")]
+    usage: Annotated[dict[str, StageUsage], add_usage]
+
+
+class IngestInput(TypedDict, total=False):
+    """What the ingest graph takes."""
+
+    paths: Annotated[
+        list[str], Field(description="Files and folders to index.", examples=[["examples/corpus"]], min_length=1)
+    ]
+    index: Annotated[str, Field(description="Directory of the index.", examples=[".artrag/index"])]
+
+
+class IngestState(IngestInput, total=False):
+    """State of `ingest`. The words themselves wait on disk, in the unfinished generation named by `build`."""
+
+    build: Annotated[str, Field(description="The unfinished generation of the index.")]
+    loaded: Annotated[dict[str, int], Field(description="Documents added, changed, unchanged and removed.")]
+    skipped: Annotated[list[dict[str, str]], Field(description="Files left out, each with its reason.")]
+    contexts: Annotated[dict[str, int], Field(description="Contexts made, reused and rejected.")]
+    report: Annotated[dict[str, Any], Field(description="What was indexed.")]
+    usage: Annotated[dict[str, StageUsage], add_usage]

@@ -1,0 +1,114 @@
+"""One body of code for `invoke` and `ainvoke`.
+
+A body is a generator: it yields a `Call` (or a list of them, to be made side by side) where it needs the outside world,
+gets the result back, and returns its value. `run` drives it by blocking calls, `arun` by awaiting them, so that
+many concurrent asynchronous runs against a remote model never queue behind a thread pool.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from langchain_core.runnables import Runnable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to the outside world: a blocking function and, where there is one, its awaitable twin.
+
+    Without a twin, the asynchronous driver makes the blocking call in a worker thread.
+    """
+
+    sync: Callable[..., Any]
+    twin: Callable[..., Awaitable[Any]] | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def now(self) -> Any:
+        """Make the blocking call."""
+        return self.sync(*self.args, **self.kwargs)
+
+    async def later(self) -> Any:
+        """Await the call."""
+        if self.twin is None:
+            return await asyncio.to_thread(self.sync, *self.args, **self.kwargs)
+        return await self.twin(*self.args, **self.kwargs)
+
+
+Steps = Generator[Call | list[Call], Any, T]
+
+
+def invoke(runnable: Runnable[Any, Any], value: Any) -> Call:
+    """The call of a LangChain runnable: chat model, retriever, tool."""
+    return Call(runnable.invoke, runnable.ainvoke, (value,))
+
+
+def method(owner: object, name: str, *args: Any, **kwargs: Any) -> Call:
+    """The call of `owner.name`, awaiting `owner.a<name>` where the owner has it."""
+    return Call(getattr(owner, name), getattr(owner, f"a{name}", None), args, kwargs)
+
+
+def pause(seconds: float) -> Call:
+    """Wait."""
+    return Call(time.sleep, asyncio.sleep, (seconds,))
+
+
+def run(steps: Steps[T]) -> T:
+    """Drive `steps` with blocking calls; lists of calls are made one after another."""
+    try:
+        wanted = next(steps)
+        while True:
+            try:
+                got = [call.now() for call in wanted] if isinstance(wanted, list) else wanted.now()
+            except Exception as error:  # handed into the body, which decides
+                wanted = steps.throw(error)
+            else:
+                wanted = steps.send(got)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def arun(steps: Steps[T]) -> T:
+    """Drive `steps` by awaiting; lists of calls are awaited side by side."""
+    try:
+        wanted = next(steps)
+        while True:
+            try:
+                if isinstance(wanted, list):
+                    got: Any = await asyncio.gather(*(call.later() for call in wanted))
+                else:
+                    got = await wanted.later()
+            except Exception as error:  # handed into the body, which decides
+                wanted = steps.throw(error)
+            else:
+                wanted = steps.send(got)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def blocking(body: Callable[P, Steps[T]]) -> Callable[P, T]:
+    """The blocking form of a body."""
+
+    @wraps(body)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(body(*args, **kwargs))
+
+    return call
+
+
+def awaitable(body: Callable[P, Steps[T]]) -> Callable[P, Awaitable[T]]:
+    """The asynchronous form of a body."""
+
+    @wraps(body)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await arun(body(*args, **kwargs))
+
+    return call

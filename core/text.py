@@ -1,0 +1,70 @@
+"""Words, sentences and numbers of a text, in any script."""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+STOP_WORDS = frozenset(
+    """a about above after again all also am an and any are as at be because been before being below between both but by
+    can could did do does doing down during each few for from further had has have having he her here hers him his how i
+    if in into is it its itself just me more most my no nor not now of off on once only or other our out over own per
+    s same she should so some such t than that the their them then there these they this those through to too under
+    until up upon very was we were what when where which while who whom why will with would you your""".split()
+)
+
+# One run of CJK characters, or one word with inner hyphens, dots and apostrophes left to the caller.
+_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])[^\W_])+")
+_IS_CJK = re.compile(rf"[{_CJK}]")
+_CODE = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)+\b")
+_NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?![\w-])")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9\u00c0-\u024f])|(?<=[。！？])|\n\s*\n|\n(?=\s*(?:[-*|#]|\d+[.)]\s))")
+
+
+def is_cjk(text: str) -> bool:
+    """Does `text` hold Chinese, Japanese or Korean characters?"""
+    return bool(_IS_CJK.search(text))
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words; runs of Chinese, Japanese and Korean come as overlapping pairs of characters."""
+    found: list[str] = []
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
+        if is_cjk(word):
+            found.extend(word[i : i + 2] for i in range(max(1, len(word) - 1)))
+        else:
+            found.append(word)
+    return found
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """The English stem of a word (Snowball); other scripts are left as they are."""
+    return _stemmer().stemWord(word) if word.isascii() else word  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _stemmer():  # type: ignore[no-untyped-def]
+    import snowballstemmer  # here: `import artrag` stays light
+
+    return snowballstemmer.stemmer("english")
+
+
+def terms(text: str) -> list[str]:
+    """Stems of the words that carry meaning, in order."""
+    return [stem(word) for word in words(text) if word not in STOP_WORDS]
+
+
+def codes(text: str) -> list[str]:
+    """Identifiers such as `XYZ-123`, `AB-9000` or `max_flow_2`, lower-cased, in order."""
+    return [code.lower() for code in _CODE.findall(text)]
+
+
+def numbers(text: str) -> list[float]:
+    """The plain numbers of a text, in order; digits inside codes do not count."""
+    return [float(found.replace(",", "").replace("−", "-")) for found in _NUMBER.findall(text)]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, stripped, none empty; list items and table rows count as sentences."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]

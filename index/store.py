@@ -1,0 +1,160 @@
+"""An index, opened for searching."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
+
+from artrag.errors import EmbedderMismatchError, IndexDamagedError, IndexStoreError, UsageError
+from artrag.index.bm25 import BM25
+from artrag.index.catalog import Catalog, StoredDocument
+from artrag.index.dense import Dense
+from artrag.index.fusion import fuse
+from artrag.index.manifest import Manifest, check_files, read_manifest
+from artrag.index.passage import Passage
+from artrag.index.tokens import tokenize
+
+ARMS = ("dense", "bm25")
+DEPTH = 150
+"""How many chunks each arm hands to the fusion."""
+
+
+class Index:
+    """Dense vectors and BM25 over the same chunks, fused; every passage carries each arm's rank and score.
+
+    Attributes:
+        path: its directory.
+        manifest: what it is, and what built it.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, catalog: Catalog, dense: Dense, bm25: BM25, embedder: Embeddings | None
+    ) -> None:
+        self.path, self.manifest = path, manifest
+        self._catalog, self._dense, self._bm25, self._embedder = catalog, dense, bm25, embedder
+
+    @classmethod
+    def open(cls, path: str | Path, *, embedder: Embeddings | None = None, local_only: bool = False) -> "Index":
+        """Open the index at `path`; without `embedder`, the one that its manifest names is loaded at the first search.
+
+        Raises:
+            IndexNotFoundError, IndexVersionError, IndexDamagedError: it cannot be used, and why.
+            EmbedderMismatchError: `embedder` is not the one it was built with.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        if embedder is not None and fingerprint(embedder) != manifest.embedder_fingerprint:
+            raise EmbedderMismatchError(
+                f"the index at {str(path)!r} was built with {manifest.embedder_fingerprint!r}, not with "
+                f"{fingerprint(embedder)!r}: pass that embedder, or ingest again with this one"
+            )
+        try:
+            check_files(path, manifest)
+            folder = path / manifest.generation
+            parts = Catalog.open(folder / "catalog.sqlite"), Dense.load(folder / "dense.faiss"), BM25.load(folder / "bm25.npz")
+        except IndexDamagedError:
+            if read_manifest(path).generation != manifest.generation:  # a writer swapped it under our eyes
+                return cls.open(path, embedder=embedder, local_only=local_only)
+            raise
+        index = cls(path, manifest, *parts, embedder)
+        index._local_only = local_only
+        return index
+
+    _local_only = False
+
+    def close(self) -> None:
+        """Close its files."""
+        self._catalog.close()
+
+    def embedder(self) -> Embeddings:
+        """The model that embeds questions.
+
+        Raises:
+            EmbedderMismatchError: the manifest's reference now names other weights.
+        """
+        if self._embedder is None:
+            if not self.manifest.embedder:
+                raise EmbedderMismatchError(
+                    f"the index at {str(self.path)!r} was built with an embedder object "
+                    f"({self.manifest.embedder_fingerprint!r}): pass it as Index.open(..., embedder=...)"
+                )
+            from artrag.models import load_embedder
+
+            loaded = load_embedder(self.manifest.embedder, local_only=self._local_only)
+            if fingerprint(loaded) != self.manifest.embedder_fingerprint:
+                raise EmbedderMismatchError(
+                    f"{self.manifest.embedder!r} is now {fingerprint(loaded)!r}, but the index at {str(self.path)!r} was "
+                    f"built with {self.manifest.embedder_fingerprint!r}: ingest again"
+                )
+            self._embedder = loaded
+        return self._embedder
+
+    def search(self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS) -> list[Passage]:
+        """The best `k` passages for a question, best first.
+
+        Args:
+            question: what is asked, in plain words.
+            k: how many passages.
+            arms: which of "dense" and "bm25" take part.
+
+        Raises:
+            UsageError: for an unknown arm, or `k` below 1.
+        """
+        unknown = [arm for arm in arms if arm not in ARMS]
+        if unknown or not arms or k < 1:
+            raise UsageError(f"cannot search with arms={list(arms)!r} and k={k!r}: arms are {list(ARMS)}, k is at least 1")
+        depth = max(k, DEPTH)
+        found: dict[str, list[tuple[int, float]]] = {}
+        if "dense" in arms:
+            found["dense"] = self._dense.top(np.asarray(self.embedder().embed_query(question), dtype=np.float32), depth)
+        if "bm25" in arms:
+            found["bm25"] = self._bm25.top(tokenize(question), depth)
+        fused = fuse({arm: [row for row, _ in hits] for arm, hits in found.items()})[:k]
+        seen = {
+            arm: {row: {"rank": rank, "score": score} for rank, (row, score) in enumerate(hits, start=1)}
+            for arm, hits in found.items()
+        }
+        passages = []
+        chunks = self._catalog.at([row for row, _ in fused])
+        for (row, score), (chunk, title) in zip(fused, chunks, strict=True):
+            passages.append(
+                Passage(
+                    id=chunk.id,
+                    document=chunk.document,
+                    text=chunk.text,
+                    context=chunk.context,
+                    score=score,
+                    start=chunk.start,
+                    end=chunk.end,
+                    arms={arm: hits[row] for arm, hits in seen.items() if row in hits},
+                    metadata=chunk.metadata | {"title": title},
+                )
+            )
+        return passages
+
+    def document(self, name: str) -> StoredDocument:
+        """A whole document by id.
+
+        Raises:
+            IndexStoreError: there is none of that id.
+        """
+        try:
+            return self._catalog.document(name)
+        except KeyError:
+            raise IndexStoreError(f"no document {name!r} in the index at {str(self.path)!r}") from None
+
+
+def fingerprint(embedder: Any) -> str:
+    """What tells an embedder from others: its own `fingerprint`, else its class and model name."""
+    own = getattr(embedder, "fingerprint", "")
+    model = getattr(embedder, "model", "") or getattr(embedder, "model_name", "")
+    return str(own) if own else f"{type(embedder).__name__}:{model}"
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length 1; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)

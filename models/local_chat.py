@@ -1,0 +1,213 @@
+"""A causal language model on this machine, as a LangChain chat model."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import PrivateAttr
+
+from artrag.errors import MissingExtraError, ModelUnavailableError, PromptTooLongError
+
+_ROLES = {"human": "user", "ai": "assistant", "system": "system"}
+
+
+class LocalChat(BaseChatModel):
+    """A transformers model that answers chats, greedily unless a temperature is given.
+
+    One call at a time uses the model; others wait. Special tokens inside messages are taken apart, so that no
+    document can open a turn of its own.
+    """
+
+    name_or_path: str
+    max_tokens: int = 160
+    temperature: float = 0.0
+    repetition_penalty: float = 1.0
+
+    _model: Any = PrivateAttr()
+    _tokenizer: Any = PrivateAttr()
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
+        super().__init__(**{"name_or_path": str(model.name_or_path)} | options)
+        self._model, self._tokenizer = model.eval(), tokenizer
+
+    @classmethod
+    def load(cls, folder: str, **options: Any) -> "LocalChat":
+        """Load from a folder, or by name from the model hub.
+
+        Raises:
+            MissingExtraError: torch or transformers is not installed.
+            ModelUnavailableError: there is no such model.
+        """
+        try:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError as error:
+            raise MissingExtraError(f"local models need {error.name!r}: pip install 'artrag[local]'") from None
+        logging.disable_progress_bar()
+        device, dtype = _place()
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ModelUnavailableError(f"no chat model at {folder!r}: {error}") from None
+        return cls(model, tokenizer, name_or_path=Path(folder).name, **options)
+
+    @property
+    def _llm_type(self) -> str:
+        return "artrag-local"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.name_or_path, "temperature": self.temperature, "max_tokens": self.max_tokens}
+
+    @property
+    def window(self) -> int:
+        """Tokens of prompt and answer together."""
+        return int(self._model.config.max_position_embeddings)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens of a text."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, messages: Sequence[BaseMessage]) -> str:
+        """The chat as the model reads it, ready for its answer."""
+        turns = [{"role": _ROLES.get(m.type, "user"), "content": self._inert(m.text)} for m in messages]
+        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def _inert(self, text: str) -> str:
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _inputs(self, messages: Sequence[BaseMessage], max_tokens: int) -> Any:
+        inputs = self._tokenizer(self.prompt(messages), return_tensors="pt", add_special_tokens=False)
+        length = inputs["input_ids"].shape[1]
+        if length + max_tokens > self.window:
+            raise PromptTooLongError(
+                f"the prompt has {length} tokens and the answer may have {max_tokens}, but {self.name_or_path!r} has "
+                f"a window of {self.window}: ask less, pass fewer passages, or name a model with a longer window"
+            )
+        return inputs.to(self._model.device)
+
+    def _options(self, given: dict[str, Any]) -> dict[str, Any]:
+        temperature = given.get("temperature", self.temperature)
+        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        return sampling | {
+            "max_new_tokens": given.get("max_tokens", self.max_tokens),
+            "repetition_penalty": self.repetition_penalty,
+            "pad_token_id": self._tokenizer.pad_token_id,
+        }
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        import torch
+
+        options = self._options(kwargs)
+        inputs = self._inputs(messages, options["max_new_tokens"])
+        read = inputs["input_ids"].shape[1]
+        with self._lock, torch.inference_mode():
+            tokens = self._model.generate(**inputs, **options)[0, read:]
+        text = _until(self._tokenizer.decode(tokens, skip_special_tokens=True), stop).strip()
+        message = AIMessage(text, usage_metadata=_usage(read, len(tokens)))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        import torch
+        from transformers import StoppingCriteriaList, TextIteratorStreamer
+
+        options = self._options(kwargs)
+        inputs = self._inputs(messages, options["max_new_tokens"])
+        read = inputs["input_ids"].shape[1]
+        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        left = threading.Event()  # set when the reader goes away
+        outcome: list[Any] = []
+
+        def work() -> None:
+            try:
+                with self._lock, torch.inference_mode():
+                    outcome.append(
+                        self._model.generate(
+                            **inputs,
+                            **options,
+                            streamer=streamer,
+                            stopping_criteria=StoppingCriteriaList([lambda ids, *_, **__: _flags(ids, left.is_set())]),
+                        )
+                    )
+            except BaseException as error:  # raised again in the reader
+                outcome.append(error)
+                streamer.end()
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            text = ""
+            for piece in streamer:
+                new = _until(text + piece, stop)[len(text) :]
+                text += new
+                if new:
+                    chunk = ChatGenerationChunk(message=AIMessageChunk(new))
+                    if run_manager:
+                        run_manager.on_llm_new_token(new, chunk=chunk)
+                    yield chunk
+                if new != piece:
+                    break
+        finally:
+            left.set()
+            worker.join()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        made = int(outcome[0].shape[1]) - read
+        yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=_usage(read, made)))
+
+    def choice_probabilities(self, messages: Any, choices: Sequence[str]) -> list[float]:
+        """How likely the answer begins with each of `choices`, normalised over them; read off the logits."""
+        import torch
+
+        inputs = self._inputs(convert_to_messages(messages), 1)
+        first = [self.get_token_ids(choice)[0] for choice in choices]
+        with self._lock, torch.inference_mode():
+            logits = self._model(**inputs, logits_to_keep=1).logits[0, -1].float()
+        return [float(p) for p in torch.softmax(logits[first], dim=0)]
+
+
+def _place() -> tuple[str, Any]:
+    """The device, and the number format that it is fast in."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda", torch.bfloat16
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "cpu", torch.bfloat16 if fast else torch.float32
+
+
+def _flags(ids: Any, stop: bool) -> Any:
+    import torch
+
+    return torch.full((ids.shape[0],), stop, dtype=torch.bool, device=ids.device)
+
+
+def _until(text: str, stop: Sequence[str] | None) -> str:
+    ends = [at for mark in stop or () if (at := text.find(mark)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def _usage(read: int, made: int) -> UsageMetadata:
+    return UsageMetadata(input_tokens=read, output_tokens=made, total_tokens=read + made)

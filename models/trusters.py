@@ -1,0 +1,94 @@
+"""Trusters that need no training: checks of the evidence, and the chat model as a judge.
+
+ART (Shridhar et al., arXiv 2311.07961), Section 3.4; the trained kind learns from pairs of answers.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.documents import Document
+from langchain_core.runnables import Runnable
+
+from artrag import prompts
+from artrag.errors import UnknownModelError
+from artrag.evidence import examine
+from artrag.passages import numbered
+from artrag.protocols import Truster
+from artrag.steps import Steps, awaitable, blocking, invoke
+
+_GRADE = re.compile(r"\d{1,3}")
+
+
+def load_truster(kind: Literal["evidence", "prompted"] | Truster = "evidence", *, chat: Any = None) -> Truster:
+    """The Truster of that kind; a live one is handed back. The prompted kind needs `chat`.
+
+    Raises:
+        UnknownModelError: there is no such kind.
+    """
+    if not isinstance(kind, str):
+        return kind
+    if kind == "evidence":
+        return EvidenceTruster()
+    if kind == "prompted" and chat is not None:
+        return PromptedTruster(chat)
+    raise UnknownModelError(f"no truster {kind!r}: name 'evidence', or 'prompted' together with a chat model")
+
+
+class EvidenceTruster:
+    """Ranks answers by what can be checked about them; the score lies between 0 and 1."""
+
+    # Logistic weights: (constant, support, on topic, numbers found, wrong equation, right equation, refusal, empty).
+    weights = (-4.0, 2.5, 2.0, 1.5, -3.0, 0.5, -4.0, -6.0)
+
+    def score(self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None) -> list[float]:
+        """See `artrag.protocols.Truster`."""
+        return [self.confidence(question, answer, passages) for answer in answers]
+
+    def confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> float:
+        """See `artrag.protocols.Truster`."""
+        seen = examine(question, answer, passages)
+        features = (
+            1.0,
+            seen.support,
+            seen.on_topic,
+            seen.numbers_found,
+            float(bool(seen.wrong)),
+            float(seen.equations > len(seen.wrong)),
+            float(seen.refuses),
+            float(seen.empty),
+        )
+        return 1 / (1 + math.exp(-sum(w * x for w, x in zip(self.weights, features, strict=True))))
+
+
+class PromptedTruster:
+    """The chat model grades each answer from 0 to 100 (`prompts/trust.md`); a grade that cannot be read counts as 50."""
+
+    def __init__(self, chat: Runnable[Any, Any]) -> None:
+        self._chat = chat
+
+    def _score(
+        self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
+    ) -> Steps[list[float]]:
+        prompt = prompts.load("trust")
+        replies = yield [
+            invoke(self._chat, prompt.format_messages(passages=numbered(passages), question=question, answer=answer))
+            for answer in answers
+        ]
+        return [read_grade(reply.text) for reply in replies]
+
+    def _confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[float]:
+        scores = yield from self._score(question, [answer], passages)
+        return scores[0]
+
+    score = blocking(_score)
+    ascore = awaitable(_score)
+    confidence = blocking(_confidence)
+    aconfidence = awaitable(_confidence)
+
+
+def read_grade(text: str) -> float:
+    """The first whole number of a judge's reply as a share of 100; 0.5 where there is none."""
+    found = _GRADE.search(text)
+    return min(int(found[0]), 100) / 100 if found else 0.5

@@ -1,0 +1,121 @@
+"""What makes a generator a node: settings, progress, usage, and both `invoke` and `ainvoke` from one body."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import merge_configs, var_child_runnable_config
+from langgraph.runtime import Runtime, get_runtime
+
+from artrag.settings import Settings
+from artrag.state import StageUsage
+from artrag.steps import Steps, arun, run
+
+
+class Meter(BaseCallbackHandler):
+    """Counts every model call made below a node, by whichever object makes it."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.calls = self.prompt_tokens = self.completion_tokens = 0
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        """One more call."""
+        self.calls += 1
+
+    def on_llm_start(self, *_: Any, **__: Any) -> None:
+        """One more call."""
+        self.calls += 1
+
+    def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        """Add the tokens that the model reports."""
+        for generations in response.generations:
+            for generation in generations:
+                used = getattr(getattr(generation, "message", None), "usage_metadata", None) or {}
+                self.prompt_tokens += used.get("input_tokens", 0)
+                self.completion_tokens += used.get("output_tokens", 0)
+
+
+@dataclass(slots=True)
+class Run:
+    """What a node's body is given beside the state."""
+
+    stage: str
+    settings: Settings
+    writer: Callable[[Any], None] | None = None
+    meter: Meter = field(default_factory=Meter)
+    started: float = field(default_factory=time.perf_counter)
+
+    def tell(self, message: str, **facts: Any) -> None:
+        """Stream progress: `{"stage": ..., "message": ..., **facts}` on the graph's custom stream."""
+        if self.writer:
+            self.writer({"stage": self.stage, "message": message, **facts})
+
+    def progress(self, message: str, done: int, total: int) -> None:
+        """Stream how much of something long is done."""
+        self.tell(message, done=done, total=total)
+
+    def usage(self) -> dict[str, StageUsage]:
+        """What this stage has cost so far."""
+        spent = StageUsage(
+            calls=self.meter.calls,
+            prompt_tokens=self.meter.prompt_tokens,
+            completion_tokens=self.meter.completion_tokens,
+            seconds=round(time.perf_counter() - self.started, 4),
+        )
+        return {self.stage: spent}
+
+
+Body = Callable[[Any, Run], Steps[dict[str, Any]] | dict[str, Any]]
+
+
+def node(stage: str, body: Body) -> Runnable[Any, dict[str, Any]]:
+    """A node from `body(state, run)`, a generator of calls or a plain function, that returns the keys it writes.
+
+    `usage` is added to them.
+    """
+
+    def sync(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        this = _begin(stage)
+        with _metered(config, this.meter):
+            made = body(state, this)
+            update = run(made) if isinstance(made, Generator) else made
+        return update | {"usage": this.usage()}
+
+    async def twin(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        this = _begin(stage)
+        with _metered(config, this.meter):
+            made = body(state, this)
+            update = await arun(made) if isinstance(made, Generator) else made
+        return update | {"usage": this.usage()}
+
+    return RunnableLambda(sync, afunc=twin, name=stage)
+
+
+def _begin(stage: str) -> Run:
+    runtime = _runtime()
+    return Run(stage, Settings.of(runtime.context if runtime else None), runtime.stream_writer if runtime else None)
+
+
+def _runtime() -> Runtime[Any] | None:
+    try:
+        runtime: Runtime[Any] | None = get_runtime()  # None where a runnable outside any graph calls the node
+    except RuntimeError:
+        return None
+    return runtime
+
+
+@contextmanager
+def _metered(config: RunnableConfig, meter: Meter) -> Iterator[None]:
+    """Hand the meter to every call made below, in this thread or task and in those it starts."""
+    token = var_child_runnable_config.set(merge_configs(config, {"callbacks": [meter]}))
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)

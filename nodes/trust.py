@@ -1,0 +1,98 @@
+"""trust: choose among all answers seen, say how sure that is, and abstain where it is not sure enough."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.runnables import Runnable
+
+from artrag.nodes.node import Run, node
+from artrag.passages import cite
+from artrag.protocols import Truster
+from artrag.state import Candidate, QAState
+from artrag.steps import Steps, method
+
+
+def trust(truster: Truster) -> Runnable[Any, Any]:
+    """A node that lets the Truster pick the best candidate of all rounds (ART, Section 3.4).
+
+    A later answer replaces an earlier one only if it scores higher by `Settings.trust_margin`; below
+    `Settings.abstain_below` the graph abstains and says so. A failing Truster leaves the draft chosen, with confidence 0.5.
+
+    Reads `question`, `passages`, `candidates`, `refine_failure`, `needs_refining`, `rounds`; writes `answer`, `draft`,
+    `citations`, `candidates`, `confidence`, `abstained`, `decision`, `stop_reason`, `needs_review`. An empty
+    `stop_reason` means one more round.
+    """
+
+    def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
+        question, passages, seen = state["question"], state.get("passages"), state["candidates"]
+        failed = state.get("refine_failure", "")
+        try:
+            scores, confidence = yield from _judged(truster, question, seen, passages, run)
+        except Exception as error:  # degrade in the open: the draft stands
+            best, confidence, scored = 0, 0.5, seen
+            decision = f"trust failed: {type(error).__name__}: {error}; the draft stands"
+        else:
+            best, decision = _chosen(seen, scores, run.settings.trust_margin)
+            scored = [Candidate(**{**c, "score": float(s)}) for c, s in zip(seen, scores, strict=True)]  # type: ignore[typeddict-item]
+        if failed:
+            decision = f"{failed}; {decision}"
+        text = seen[best]["text"]
+        stop = _stop(state, failed, confidence, run)
+        abstained = bool(stop) and confidence < run.settings.abstain_below
+        cited, citations = cite(text, passages)
+        run.tell(decision, confidence=confidence, abstained=abstained)
+        return {
+            "answer": _abstention(confidence, run) if abstained else cited,
+            "draft": text,
+            "citations": [] if abstained else citations,
+            "candidates": scored,
+            "confidence": float(confidence),
+            "abstained": abstained,
+            "decision": decision,
+            "stop_reason": stop,
+            "needs_review": bool(stop) and run.settings.review and confidence < run.settings.review_below,
+        }
+
+    return node("trust", body)
+
+
+def _judged(
+    truster: Truster, question: str, seen: Sequence[Candidate], passages: Sequence[Document] | None, run: Run
+) -> Steps[tuple[list[float], float]]:
+    scores = yield method(truster, "score", question, [candidate["text"] for candidate in seen], passages)
+    if len(scores) != len(seen) or not all(math.isfinite(score) for score in scores):
+        raise ValueError(f"{len(seen)} answers got the scores {scores!r}")
+    best, _ = _chosen(seen, scores, run.settings.trust_margin)
+    confidence = yield method(truster, "confidence", question, seen[best]["text"], passages)
+    return [float(score) for score in scores], min(max(float(confidence), 0.0), 1.0)
+
+
+def _chosen(seen: Sequence[Candidate], scores: Sequence[float], margin: float) -> tuple[int, str]:
+    best = 0
+    for later in range(1, len(seen)):
+        if scores[later] > scores[best] + margin:
+            best = later
+    if len(seen) == 1:
+        return 0, f"only one answer to trust (score {scores[0]:.2f})"
+    others = ", ".join(f"{c['stage']} {s:.2f}" for n, (c, s) in enumerate(zip(seen, scores, strict=True)) if n != best)
+    return best, f"trusts the {seen[best]['stage']} answer ({scores[best]:.2f} against {others})"
+
+
+def _stop(state: QAState, failed: str, confidence: float, run: Run) -> str:
+    """Why to stop here; empty for one more round."""
+    if not state.get("needs_refining"):
+        return "the draft needs no refining" if not state.get("rounds") else "no further refining is needed"
+    if failed:
+        return "refining failed"
+    if state.get("rounds", 0) >= run.settings.rounds:
+        return f"the budget of {run.settings.rounds} rounds is used"
+    return "confident enough" if confidence >= run.settings.review_below else ""
+
+
+def _abstention(confidence: float, run: Run) -> str:
+    return (
+        f"I cannot answer this with enough confidence ({confidence:.2f}, below the floor of "
+        f"{run.settings.abstain_below:.2f})."
+    )
