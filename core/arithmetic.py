@@ -26,7 +26,7 @@ _SPELLING = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
 
-_NUMBER = r"[-−]?[$€£]?\s?\d[\d,]*(?:\.\d+)?%?"
+_NUMBER = r"[-−]?[$€£]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?"
 _EQUATION = re.compile(
     rf"(?P<left>{_NUMBER}(?:\s*[-+*/x×÷−–]\s*\(?\s*{_NUMBER}\)?)+)\s*=\s*(?P<right>{_NUMBER})", re.IGNORECASE
 )

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from artrag.arithmetic import equations
 from artrag.text import codes, numbers, sentences, terms
 
-_MARK = re.compile(r"\s*\[(\d{1,2})\]")
+_MARK = re.compile(r"\s*\[([1-9]\d?)\]")
 _REFUSAL = re.compile(
     r"\b(?:i (?:do not|don't|cannot|can't) (?:know|answer|find|say|provide|determine)|i(?:'m| am) (?:not able|unable|sorry)"
     r"|(?:passages?|context|text|documents?) (?:do(?:es)? not|don't|doesn't|cannot) "

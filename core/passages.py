@@ -10,7 +10,8 @@ from artrag.state import Citation
 from artrag.text import sentences
 
 CITE_ABOVE = 0.5
-_LOOSE_MARK = re.compile(r"\s*\[\d{1,2}\]")
+_LATE_MARK = re.compile(r"([.!?。]+)((?:\s*\[\d{1,2}\])+)")
+_ENDING = re.compile(r"(.*?)([.!?。]*)", re.DOTALL)
 
 
 def numbered(passages: Sequence[Document] | None) -> str:
@@ -34,24 +35,29 @@ def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Ci
     """The answer with checked citation marks, and where each mark leads.
 
     Marks that the model wrote stay where the passage exists; a sentence without one gets the passage that covers at least
-    half of it. Marks that lead nowhere are taken out.
+    half of it. Marks that lead nowhere are taken out. Without passages the text stays as it is.
     """
     if not passages:
-        return _LOOSE_MARK.sub("", answer) if passages is not None else answer, []
+        return (answer if passages is None else without_marks(answer)), []
     weights = term_weights(passages)
     citations: list[Citation] = []
-    out = answer
-    for sentence in sentences(answer):
+    out: list[str] = []
+    last = 0
+    text = _LATE_MARK.sub(r"\2\1", answer)  # "sentence. [1]" -> "sentence [1].": the mark belongs to its sentence
+    for sentence in sentences(text):
+        at = text.index(sentence, last)
+        out.append(text[last:at])
+        last = at + len(sentence)
         bare = without_marks(sentence)
         shares = [coverage(bare, whole(passage), weights) for passage in passages]
-        kept = [n for n in marks(sentence) if 1 <= n <= len(passages)]
+        kept = [n for n in marks(sentence) if n <= len(passages)]
         best = max(range(len(shares)), key=shares.__getitem__)
         if not kept and shares[best] >= CITE_ABOVE:
             kept = [best + 1]
-        marked = bare + "".join(f" [{n}]" for n in kept)
-        out = out.replace(sentence, marked, 1)
-        citations += [_citation(n, passages[n - 1], bare, shares[n - 1]) for n in kept]
-    return out, citations
+        body, end = _ENDING.fullmatch(bare).groups()  # type: ignore[union-attr]
+        out.append(body + "".join(f" [{n}]" for n in kept) + end if body else "")
+        citations += [_citation(n, passages[n - 1], bare, shares[n - 1]) for n in kept if body]
+    return "".join(out).strip(), citations
 
 
 def _citation(n: int, passage: Document, sentence: str, share: float) -> Citation:

@@ -58,20 +58,29 @@ class BM25:
 
     def scores(self, query: Iterable[str]) -> NDArray[np.float64]:
         """The score of every document, shape (size,); equal to `BM25Okapi.get_scores`."""
-        total = np.zeros(self.size, dtype=np.float64)
+        return self._scored(query)[0]
+
+    def top(self, query: Iterable[str], k: int) -> list[tuple[int, float]]:
+        """The best `k` documents that share a term with the query: (row, score), best first, ties by row.
+
+        In a corpus of a few documents a shared term may well weigh nothing or less, so scores are not looked at.
+        """
+        scores, touched = self._scored(query)
+        rows = np.flatnonzero(touched)
+        if k < len(rows):
+            rows = rows[np.argpartition(-scores[rows], k)[:k]]
+        rows = rows[np.lexsort((rows, -scores[rows]))]
+        return [(int(row), float(scores[row])) for row in rows]
+
+    def _scored(self, query: Iterable[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        total, touched = np.zeros(self.size, dtype=np.float64), np.zeros(self.size, dtype=np.bool_)
         for term in query:
             column = self.vocabulary.get(term)
             if column is not None:
                 start, end = self._starts[column], self._starts[column + 1]
                 total[self._rows[start:end]] += self._weights[start:end]
-        return total
-
-    def top(self, query: Iterable[str], k: int) -> list[tuple[int, float]]:
-        """The best `k` documents that share a term with the query: (row, score), best first, ties by row."""
-        scores = self.scores(query)
-        best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
-        best = best[np.lexsort((best, -scores[best]))]
-        return [(int(row), float(scores[row])) for row in best if scores[row] > 0]
+                touched[self._rows[start:end]] = True
+        return total, touched
 
     def save(self, path: Path) -> None:
         """Write plain arrays, no pickle."""

@@ -25,7 +25,7 @@ from artrag.errors import EmptyCorpusError, IndexDamagedError, IndexLockedError,
 from artrag.index.bm25 import BM25
 from artrag.index.catalog import Catalog
 from artrag.index.dense import Dense
-from artrag.index.manifest import FILES, FORMAT, ContextKind, Manifest, entry_of, read_manifest, write_manifest
+from artrag.index.manifest import FILES, FORMAT, ContextKind, Manifest, check_files, entry_of, read_manifest, write_manifest
 from artrag.index.store import fingerprint, unit
 from artrag.index.tokens import tokenize
 
@@ -67,10 +67,10 @@ def current(path: Path) -> Manifest | None:
     """The manifest of what is there, or None where nothing usable is."""
     try:
         manifest = read_manifest(path)
+        check_files(path, manifest)
     except (IndexNotFoundError, IndexVersionError, IndexDamagedError):
         return None
-    whole = all((path / manifest.generation / name).is_file() for name in FILES)
-    return manifest if whole else None
+    return manifest
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""interfaces."""
+"""The doors: the command line, and the graphs as LangGraph Studio opens them."""

@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable
 
 from artrag import prompts
 from artrag.errors import UnknownModelError
-from artrag.evidence import Evidence, coverage, examine, term_weights, whole
+from artrag.evidence import Evidence, coverage, examine, term_weights, whole, without_marks
 from artrag.passages import numbered
 from artrag.protocols import Asker, Doubt, Subquestion
 from artrag.steps import Steps, awaitable, blocking, invoke
@@ -78,9 +78,10 @@ def _checks(question: str, draft: str, passages: Sequence[Document] | None) -> l
         weights = term_weights(passages)
         for thing in dict.fromkeys([*codes(question), *_NAME.findall(question)]):
             asked.append(Subquestion(f"What do the documents say about {thing}?", coverage(thing, read, weights) >= 0.5))
-        known = set(numbers(read)) | set(numbers(question))
-        for number in dict.fromkeys(numbers(draft)):
-            asked.append(Subquestion(f"Where does the number {number:g} come from?", number in known))
+        known = set(numbers(read))
+        for number in dict.fromkeys(numbers(without_marks(draft))):
+            if number not in numbers(question):
+                asked.append(Subquestion(f"Where does the number {number:g} come from?", number in known))
     seen = examine(question, draft, passages)
     asked += [Subquestion(f"What is {wrong.split('=')[0].strip()}?", False) for wrong in seen.wrong]
     if not asked or (seen.support < 0.5 and all(check.answered for check in asked)):
@@ -91,8 +92,7 @@ def _checks(question: str, draft: str, passages: Sequence[Document] | None) -> l
 class PromptedAsker:
     """Asks the chat model for subquestions and a verdict on the draft (`prompts/ask.md`).
 
-    A local model's verdict is read off its logits; a reply that cannot be read leaves the decision to the evidence,
-    and the reason says so.
+    A reply that cannot be read leaves the decision to the evidence, and the reason says so.
     """
 
     def __init__(self, chat: Runnable[Any, Any]) -> None:

@@ -20,12 +20,14 @@ class LocalEmbeddings(Embeddings):
         window: tokens it reads of a text; what comes after is cut, and counted in `cut`.
         cut: how many texts were longer than the window so far.
         fingerprint: tells this model from others in an index manifest.
+        reference: the model reference it was loaded by, which opens it again.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, window: int = 512, fingerprint: str = "") -> None:
         self._model, self._tokenizer = model.eval(), tokenizer
         self.window = min(window, model.config.max_position_embeddings)
         self.fingerprint = fingerprint
+        self.reference = ""
         self.cut = 0
 
     @classmethod

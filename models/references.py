@@ -9,6 +9,7 @@
 
 import ipaddress
 import os
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from artrag.models.wheels import Progress
 
 Kind = Literal["pypi", "hf", "folder", "remote"]
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class ModelReference:
             UnknownModelError: when it names nothing.
         """
         text = text.strip()
-        if Path(text).expanduser().is_dir():
+        if text and Path(text).expanduser().is_dir():
             return cls(text, "folder", str(Path(text).expanduser()))
         if text.startswith((".", "/", "~")):
             raise UnknownModelError(f"no model folder at {text!r}: give a folder with config.json and weights")
@@ -96,7 +98,8 @@ def load_chat(
     reference = _permitted(model, local_only)
     if reference.kind == "remote":
         return _remote_chat(reference)
-    return _local_chat(_folder(reference, progress))
+    with _LOADING:  # two first callers must not load the weights twice
+        return _local_chat(_folder(reference, progress))
 
 
 def load_embedder(
@@ -108,7 +111,8 @@ def load_embedder(
     reference = _permitted(model, local_only)
     if reference.kind == "remote":
         return _remote_embedder(reference)
-    return _local_embedder(_folder(reference, progress))
+    with _LOADING:
+        return _local_embedder(_folder(reference, progress), reference.text)
 
 
 def _permitted(text: str, local_only: bool) -> ModelReference:
@@ -155,10 +159,12 @@ def _local_chat(folder: str) -> BaseChatModel:
 
 
 @lru_cache(maxsize=4)
-def _local_embedder(folder: str) -> Embeddings:
+def _local_embedder(folder: str, reference: str) -> Embeddings:
     from artrag.models.local_embeddings import LocalEmbeddings
 
-    return LocalEmbeddings.load(folder)
+    embedder = LocalEmbeddings.load(folder)
+    embedder.reference = reference
+    return embedder
 
 
 def _folder(reference: ModelReference, progress: "Progress | None") -> str:

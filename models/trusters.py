@@ -40,7 +40,8 @@ class EvidenceTruster:
     """Ranks answers by what can be checked about them; the score lies between 0 and 1."""
 
     # Logistic weights: (constant, support, on topic, numbers found, wrong equation, right equation, refusal, empty).
-    weights = (-4.0, 2.5, 2.0, 1.5, -3.0, 0.5, -4.0, -6.0)
+    grounded = (-4.0, 2.5, 2.0, 1.5, -3.0, 0.5, -4.0, -6.0)
+    reasoned = (-0.5, 0.0, 0.0, 0.0, -2.0, 0.7, -4.0, -6.0)
 
     def score(self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None) -> list[float]:
         """See `artrag.protocols.Truster`."""
@@ -59,7 +60,8 @@ class EvidenceTruster:
             float(seen.refuses),
             float(seen.empty),
         )
-        return 1 / (1 + math.exp(-sum(w * x for w, x in zip(self.weights, features, strict=True))))
+        weights = self.reasoned if passages is None else self.grounded
+        return 1 / (1 + math.exp(-sum(w * x for w, x in zip(weights, features, strict=True))))
 
 
 class PromptedTruster:

@@ -17,7 +17,7 @@ def build_index(embedder: Embeddings, *, reference: str = "") -> Runnable[Any, A
 
     Args:
         embedder: any LangChain embedder; vectors are scaled to unit length.
-        reference: the model reference that opens it again; written into the manifest.
+        reference: the model reference that opens it again, written into the manifest; by default the embedder's own.
 
     Reads `index`, `build`, `loaded`, `skipped`, `contexts`, `usage`; writes `report`.
     """
@@ -28,7 +28,12 @@ def build_index(embedder: Embeddings, *, reference: str = "") -> Runnable[Any, A
         def tell(done: int, total: int) -> None:
             run.progress("embedding", done, total)
 
-        options = {"embedder": embedder, "reference": reference, "context": run.settings.context, "tell": tell}
+        options = {
+            "embedder": embedder,
+            "reference": reference or getattr(embedder, "reference", ""),
+            "context": run.settings.context,
+            "tell": tell,
+        }
         manifest, embedded = yield Call(finish, None, (index, build), options)
         seconds = sum(used["seconds"] for used in (state.get("usage", {}) | run.usage()).values())
         report = {

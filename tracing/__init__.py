@@ -1,1 +1,7 @@
-"""tracing."""
+"""Local traces: a tracer, its span tree, and the page that shows it. No account, no network."""
+
+from artrag.tracing.page import as_html, as_text
+from artrag.tracing.spans import Span, read_spans, roots
+from artrag.tracing.tracer import LocalTracer
+
+__all__ = ["LocalTracer", "Span", "as_html", "as_text", "read_spans", "roots"]

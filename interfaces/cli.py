@@ -1,0 +1,192 @@
+"""The command line. Results go to standard output, progress and logs to standard error.
+
+Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 abstained.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from artrag.errors import ArtragError, UsageError
+from artrag.settings import Settings
+
+FAILED, WRONG_USAGE, ABSTAINED = 1, 2, 3
+
+app = typer.Typer(
+    help="Answers you can check: contextual RAG and Ask-Refine-Trust on local or remote models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+IndexOption = Annotated[Path | None, typer.Option("--index", help="Index directory.")]
+ChatOption = Annotated[str | None, typer.Option("--chat", help="Chat model, e.g. openai:gpt-4.1-mini, ollama:qwen3.")]
+LocalOption = Annotated[bool, typer.Option("--local-only", help="Refuse remote models and remote tracing.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its indexes.")] = Path(".artrag/demo"),
+    corpus: Annotated[Path, typer.Option(help="Documents to ask about.")] = Path("examples/corpus"),
+    questions: Annotated[Path, typer.Option(help="Questions about them.")] = Path("examples/questions.jsonl"),
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the same questions of plain RAG, contextual RAG and ART, side by side."""
+    from artrag.interfaces.demo import run_demo
+
+    report = run_demo(folder=folder, corpus=corpus, questions=questions, out=None if as_json else out, err=err)
+    if as_json:
+        _print_json(report)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[str], typer.Argument(help="Files and folders; .jsonl rows of documents, too.")],
+    index: Annotated[Path, typer.Option("--index", help="Index directory, new or existing.")],
+    context: Annotated[
+        Literal["none", "auto", "document", "llm"] | None,
+        typer.Option(help="What situates a chunk: auto is deterministic, document and llm ask the chat model."),
+    ] = None,
+    chat: ChatOption = None,
+    local_only: LocalOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Index documents; run again, only what changed is done again."""
+    from artrag.interfaces.running import execute, ready_models
+    from artrag.interfaces.show import ingest_report
+    from artrag.interfaces.wiring import wired_ingest
+
+    settings = _settings(chat=chat, context=context, local_only=local_only or None, index=str(index))
+    ready_models(settings, err, chat=False)
+    if settings.context in ("document", "llm"):
+        ready_models(settings, err)
+    state = execute(wired_ingest(), {"paths": paths, "index": str(index)}, settings, err)
+    if as_json:
+        _print_json(state["report"])
+    else:
+        out.print(ingest_report(state["report"]))
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    index: IndexOption = None,
+    chat: ChatOption = None,
+    graph: Annotated[Literal["art", "contextual_rag"], typer.Option(help="Which graph answers.")] = "art",
+    k: Annotated[int | None, typer.Option("-k", help="Passages the model reads.")] = None,
+    local_only: LocalOption = False,
+    trace: Annotated[Path | None, typer.Option(help="Write trace.jsonl and trace.html into this folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from an index or, without one, by reasoning alone."""
+    from artrag.interfaces.running import execute, plain_result, ready_models
+    from artrag.interfaces.show import result
+    from artrag.interfaces.wiring import open_index, wired_art, wired_contextual_rag
+
+    settings = _settings(index=str(index) if index else None, chat=chat, k=k, local_only=local_only or None)
+    if graph == "contextual_rag" and not settings.index:
+        raise UsageError("contextual_rag needs an index: give --index DIR, or use --graph art to reason without one")
+    if settings.index:
+        open_index(settings.index, settings.local_only)  # complain before a model is fetched
+    if question.strip():
+        ready_models(settings, err)
+    wired = wired_art() if graph == "art" else wired_contextual_rag()
+    state = execute(wired, {"question": question}, settings, err, trace=trace)
+    if as_json:
+        _print_json(plain_result(state))
+    else:
+        out.print(result(state))
+    if trace:
+        err.print(f"trace: {trace / 'trace.html'}", style="dim")
+    if state.get("abstained"):
+        raise typer.Exit(ABSTAINED)
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="What to look for.")],
+    index: Annotated[Path, typer.Option("--index", help="Index directory.")],
+    k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
+    local_only: LocalOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the passages for a question, with each arm's rank and score."""
+    from artrag.interfaces.running import plain_passage
+    from artrag.interfaces.show import passage_table
+    from artrag.interfaces.wiring import open_index
+
+    if not question.strip():
+        raise UsageError(f"the question is blank ({question!r}): say what to look for")
+    found = [passage.to_document() for passage in open_index(str(index), local_only).search(question, k)]
+    if as_json:
+        _print_json({"question": question, "passages": [plain_passage(passage) for passage in found]})
+    else:
+        out.print(passage_table(found))
+
+
+@app.command()
+def doctor(
+    index: IndexOption = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch the embedded models now.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is there, what is missing, and what to run."""
+    from artrag.interfaces.doctor import examine, show
+
+    settings = _settings(index=str(index) if index else None)
+    if fetch:
+        from artrag.interfaces.running import ready_models
+
+        ready_models(settings, err, chat=False)
+        ready_models(settings, err)
+    checks = examine(settings)
+    if as_json:
+        _print_json({"checks": checks, "ready": all(check["ok"] for check in checks)})
+    else:
+        out.print(show(checks))
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """Show the model references in use, where their weights are, and their licences."""
+    from artrag.interfaces.doctor import list_models, show_models
+
+    rows = list_models(_settings())
+    if as_json:
+        _print_json({"models": rows})
+    else:
+        out.print(show_models(rows))
+
+
+def _settings(**given: Any) -> Settings:
+    """The given settings over those of the environment."""
+    return Settings.of({name: value for name, value in given.items() if value is not None})
+
+
+def _print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code, and with `--json` one object."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    try:
+        app()
+    except ArtragError as error:
+        code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
+        if "--json" in sys.argv:
+            _print_json({"error": str(error), "type": type(error).__name__})
+        err.print(f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False)
+        sys.exit(code)
+    except KeyboardInterrupt:
+        err.print("stopped; what was finished is kept", style="yellow")
+        sys.exit(FAILED)

@@ -1,0 +1,168 @@
+"""Joins settings to live objects: what a reference names is opened when a run first needs it, and kept.
+
+The command line and Studio use the same graphs; only the settings differ from run to run.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import Runnable, RunnableLambda
+from langgraph.graph import StateGraph
+from langgraph.runtime import get_runtime
+
+from artrag.errors import RemoteRefusedError
+from artrag.graphs import build_art, build_contextual_rag, build_ingest
+from artrag.index.retriever import IndexRetriever
+from artrag.index.store import ARMS, Index
+from artrag.models import load_asker, load_chat, load_embedder, load_truster
+from artrag.protocols import Doubt
+from artrag.settings import Settings
+from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
+
+
+def wired_art() -> StateGraph[Any, Any, Any, Any]:
+    """`art` on what the settings name; without an index the chat model reasons alone."""
+    return build_art(chat=settings_chat(), asker=SettingsAsker(), truster=SettingsTruster(), retriever=settings_retriever())
+
+
+def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
+    """`contextual_rag` on what the settings name."""
+    return build_contextual_rag(chat=settings_chat(), retriever=settings_retriever())
+
+
+def wired_ingest() -> StateGraph[Any, Any, Any, Any]:
+    """`ingest` with what the settings name."""
+    return build_ingest(embedder=SettingsEmbedder(), chat=settings_chat())
+
+
+def current_settings() -> Settings:
+    """The settings of the run that is going on."""
+    return Settings.of(get_runtime().context)
+
+
+def refuse_remote_tracing(settings: Settings) -> None:
+    """Raise RemoteRefusedError where `local_only` meets tracing to a server."""
+    from langsmith.utils import tracing_is_enabled
+
+    if settings.local_only and tracing_is_enabled():
+        raise RemoteRefusedError(
+            "LangSmith tracing is on and local_only is set: unset LANGSMITH_TRACING, or unset local_only"
+        )
+
+
+def settings_chat() -> Runnable[Any, Any]:
+    """The chat model of the settings."""
+
+    def body(messages: Any) -> Steps[Any]:
+        settings = current_settings()
+        refuse_remote_tracing(settings)
+        chat = yield Call(load_chat, None, (settings.chat,), {"local_only": settings.local_only})
+        return (yield invoke(chat, messages))
+
+    def sync(messages: Any) -> Any:
+        return run(body(messages))
+
+    async def twin(messages: Any) -> Any:
+        return await arun(body(messages))
+
+    return RunnableLambda(sync, afunc=twin, name="chat")
+
+
+def settings_retriever(arms: tuple[str, ...] = ARMS) -> Runnable[Any, Any]:
+    """The index of the settings as a retriever; None where they name none."""
+
+    def body(question: str) -> Steps[list[Document] | None]:
+        settings = current_settings()
+        if not settings.index:
+            return None
+        index = yield Call(open_index, None, (settings.index, settings.local_only))
+        return (yield invoke(IndexRetriever(index=index, k=settings.fetch_k, arms=arms), question))
+
+    def sync(question: str) -> Any:
+        return run(body(question))
+
+    async def twin(question: str) -> Any:
+        return await arun(body(question))
+
+    return RunnableLambda(sync, afunc=twin, name="retriever")
+
+
+def open_index(path: str, local_only: bool = False) -> Index:
+    """The index at `path`, kept open until a new generation is swapped in."""
+    from pathlib import Path
+
+    from artrag.index.manifest import read_manifest
+
+    return _opened(path, local_only, read_manifest(Path(path)).generation)
+
+
+@lru_cache(maxsize=8)
+def _opened(path: str, local_only: bool, generation: str) -> Index:
+    return Index.open(path, local_only=local_only)
+
+
+class SettingsAsker:
+    """The Asker of the settings."""
+
+    def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
+        asker = load_asker(current_settings().asker, chat=settings_chat())
+        return (yield method(asker, "ask", question, draft, passages))
+
+    ask = blocking(_ask)
+    aask = awaitable(_ask)
+
+
+class SettingsTruster:
+    """The Truster of the settings."""
+
+    def _score(
+        self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
+    ) -> Steps[list[float]]:
+        truster = load_truster(current_settings().truster, chat=settings_chat())
+        return (yield method(truster, "score", question, answers, passages))
+
+    def _confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[float]:
+        truster = load_truster(current_settings().truster, chat=settings_chat())
+        return (yield method(truster, "confidence", question, answer, passages))
+
+    score = blocking(_score)
+    ascore = awaitable(_score)
+    confidence = blocking(_confidence)
+    aconfidence = awaitable(_confidence)
+
+
+class SettingsEmbedder(Embeddings):
+    """The embedder of the settings."""
+
+    @property
+    def _live(self) -> Any:
+        settings = current_settings()
+        return load_embedder(settings.embedder, local_only=settings.local_only)
+
+    @property
+    def reference(self) -> str:
+        """The reference that opens it again."""
+        return current_settings().embedder
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from others."""
+        from artrag.index.store import fingerprint
+
+        return fingerprint(self._live)
+
+    @property
+    def cut(self) -> int:
+        """Texts it had to cut so far."""
+        return int(getattr(self._live, "cut", 0))
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """See `Embeddings`."""
+        return self._live.embed_documents(texts)  # type: ignore[no-any-return]
+
+    def embed_query(self, text: str) -> list[float]:
+        """See `Embeddings`."""
+        return self._live.embed_query(text)  # type: ignore[no-any-return]

@@ -1,0 +1,76 @@
+"""A tracer that keeps runs on this machine."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.schemas import Run
+
+from artrag.tracing.page import as_html
+from artrag.tracing.spans import Span, plain
+
+
+class LocalTracer(BaseTracer):
+    """Collects the steps of every run it is handed to: `graph.invoke(..., config={"callbacks": [tracer]})`.
+
+    As the last value of a notebook cell it shows the tree of its runs. With `path`, each step is appended to that file
+    as a line of JSON as soon as it ends.
+    """
+
+    run_inline = True
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        super().__init__()
+        self.spans: list[Span] = []
+        self._path = Path(path) if path else None
+        self._writing = threading.Lock()
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def _persist_run(self, run: Run) -> None:
+        """Steps are kept one by one as they end."""
+
+    def _end_trace(self, run: Run) -> None:
+        super()._end_trace(run)
+        span = to_span(run)
+        with self._writing:
+            self.spans.append(span)
+            if self._path:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(span.to_json() + "\n")
+
+    def _repr_html_(self) -> str:
+        return as_html(self.spans, page=False)
+
+
+def to_span(run: Run) -> Span:
+    """A finished LangChain run as a span."""
+    ended = run.end_time or run.start_time
+    return Span(
+        id=str(run.id),
+        parent=str(run.parent_run_id or ""),
+        name=run.name,
+        kind=run.run_type,
+        started=run.start_time.timestamp(),
+        seconds=(ended - run.start_time).total_seconds(),
+        inputs=_mapping(run.inputs),
+        outputs=_mapping(run.outputs),
+        error=(run.error or "").strip().splitlines()[0] if run.error else "",
+        tokens=_tokens(run.outputs),
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    made = plain(value)
+    return made if isinstance(made, dict) else {} if made is None else {"value": made}
+
+
+def _tokens(outputs: Any) -> int:
+    total = 0
+    for generations in (outputs or {}).get("generations", []) if isinstance(outputs, dict) else []:
+        for generation in generations:
+            message = generation.get("message") if isinstance(generation, dict) else None
+            kwargs = message.get("kwargs", {}) if isinstance(message, dict) else {}
+            total += int((kwargs.get("usage_metadata") or {}).get("total_tokens", 0))
+    return total
