@@ -63,7 +63,9 @@ def evaluate(expression: str) -> float:
     try:
         value = _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise CalculationError(f"cannot calculate {expression!r}: write plain arithmetic such as '12 * (3 + 4)'") from None
+        raise CalculationError(
+            f"cannot calculate {expression!r}: write plain arithmetic such as '12 * (3 + 4)'"
+        ) from None
     except ZeroDivisionError:
         raise CalculationError(f"cannot calculate {expression!r}: it divides by zero") from None
     except OverflowError:
@@ -79,7 +81,8 @@ def normalise(expression: str) -> str:
 
 
 def _value(node: ast.expr) -> float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    value: float
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         value = node.value
     elif isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
         left, right = _value(node.left), _value(node.right)

@@ -16,9 +16,11 @@ from artrag.text import codes, numbers, sentences, terms
 
 _MARK = re.compile(r"\s*\[([1-9]\d?)\]")
 _REFUSAL = re.compile(
-    r"\b(?:i (?:do not|don't|cannot|can't) (?:know|answer|find|say|provide|determine)|i(?:'m| am) (?:not able|unable|sorry)"
+    r"\b(?:i (?:do not|don't|cannot|can't) (?:know|answer|find|say|provide|determine)"
+    r"|i(?:'m| am) (?:not able|unable|sorry)"
     r"|(?:passages?|context|text|documents?) (?:do(?:es)? not|don't|doesn't|cannot) "
-    r"(?:say|contain|mention|provide|state|answer|include)|no (?:information|answer)|not (?:stated|mentioned|given) in)",
+    r"(?:say|contain|mention|provide|state|answer|include)"
+    r"|no (?:information|answer)|not (?:stated|mentioned|given) in)",
     re.IGNORECASE,
 )
 
@@ -69,7 +71,7 @@ def coverage(claim: str, text: str, weights: dict[str, float] | None = None) -> 
         found += weight * (term in here)
     for exact, seen in ((set(numbers(claim)), seen_numbers), (set(codes(claim)), seen_codes)):
         total += 3 * unknown * len(exact)
-        found += 3 * unknown * len(exact & seen)  # type: ignore[operator]
+        found += 3 * unknown * len(exact & seen)
     return found / total if total else 0.0
 
 

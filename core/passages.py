@@ -34,8 +34,8 @@ def _inert(text: str) -> str:
 def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Citation]]:
     """The answer with checked citation marks, and where each mark leads.
 
-    Marks that the model wrote stay where the passage exists; a sentence without one gets the passage that covers at least
-    half of it. Marks that lead nowhere are taken out. Without passages the text stays as it is.
+    Marks that the model wrote stay where the passage exists; a sentence without one gets the passage that covers at
+    least half of it. Marks that lead nowhere are taken out. Without passages the text stays as it is.
     """
     if not passages:
         return (answer if passages is None else without_marks(answer)), []

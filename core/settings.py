@@ -39,8 +39,8 @@ class Settings(BaseSettings):
     index: str | None = Field(None, description="Index directory to retrieve from; none: the model reasons alone.")
     context: Literal["none", "auto", "document", "llm"] = Field(
         "auto",
-        description="What situates a chunk when it is indexed: nothing, its title and headings, one sentence of the chat "
-        "model for each document, or one for each chunk.",
+        description="What situates a chunk when it is indexed: nothing, its title and headings, one sentence of the "
+        "chat model for each document, or one for each chunk.",
     )
     local_only: bool = Field(False, description="Refuse remote models and remote tracing.")
 
@@ -63,24 +63,27 @@ class Settings(BaseSettings):
     retries: int = Field(2, ge=0, le=5, description="Further tries of a failing model call.")
     max_question: int = Field(4000, ge=1, description="Characters a question may have.")
 
+    def __init__(self, **given: Any) -> None:
+        """Check the given settings; the environment fills the others.
+
+        Raises:
+            SettingsError: on an unknown name (with the nearest right one) or a value out of range.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
     @classmethod
     def of(cls, context: Any) -> "Settings":
         """Settings from whatever a graph is given as context.
 
         A `Settings` is taken as it is, a mapping is validated. None, and a parent graph's context of another
         class, count as no settings.
-
-        Raises:
-            SettingsError: on an unknown name (with the nearest right one) or a value out of range.
         """
         if isinstance(context, cls):
             return context
-        if not isinstance(context, dict):
-            return cls()
-        try:
-            return cls(**context)
-        except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+        return cls(**context) if isinstance(context, dict) else cls()
 
 
 def _explain(error: ValidationError) -> str:

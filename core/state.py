@@ -47,11 +47,13 @@ class StageUsage(TypedDict):
     seconds: float
 
 
-def add_usage(old: dict[str, StageUsage] | None, new: dict[str, StageUsage] | None) -> dict[str, StageUsage]:
-    """Reducer of `usage`: add up per stage, in any order; None starts anew."""
-    if new is None:
-        return {}
-    total: dict[str, StageUsage] = {stage: used.copy() for stage, used in (old or {}).items()}
+FIRST_STAGES = {"receive", "load"}
+
+
+def add_usage(old: dict[str, StageUsage] | None, new: dict[str, StageUsage]) -> dict[str, StageUsage]:
+    """Reducer of `usage`: add up per stage, in any order; the first stage of a graph starts anew on its thread."""
+    known = {} if FIRST_STAGES & new.keys() else old or {}
+    total: dict[str, StageUsage] = {stage: used.copy() for stage, used in known.items()}
     for stage, used in new.items():
         seen = total.get(stage, StageUsage(calls=0, prompt_tokens=0, completion_tokens=0, seconds=0.0))
         total[stage] = StageUsage(
@@ -82,9 +84,13 @@ class QAState(TypedDict, total=False):
     """
 
     question: Annotated[str, Field(description="The question to answer.")]
-    passages: Annotated[list[Document] | None, Field(description="Passages, best first; [n] in the answer is the n-th.")]
+    passages: Annotated[
+        list[Document] | None, Field(description="Passages, best first; [n] in the answer is the n-th.")
+    ]
     draft: Annotated[str, Field(description="The initial answer.")]
-    subquestions: Annotated[list[SubquestionRecord], Field(description="What the Asker asked, and whether it is answered.")]
+    subquestions: Annotated[
+        list[SubquestionRecord], Field(description="What the Asker asked, and whether it is answered.")
+    ]
     refine_probability: Annotated[float, Field(description="The Asker's probability that the draft needs refining.")]
     needs_refining: Annotated[bool, Field(description="The Asker's decision; the router only reads it.")]
     refine_reason: Annotated[str, Field(description="Why the draft needs refining, or not.")]

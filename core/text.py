@@ -18,7 +18,9 @@ _WORD = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])[^\W_])+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _CODE = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)+\b")
 _NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w-])")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9\u00c0-\u024f])|(?<=[。！？])|\n\s*\n|\n(?=\s*(?:[-*|#]|\d+[.)]\s))")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9\u00c0-\u024f])|(?<=[。！？])|\n\s*\n|\n(?=\s*(?:[-*|#]|\d+[.)]\s))"
+)
 
 
 def is_cjk(text: str) -> bool:
@@ -40,7 +42,7 @@ def words(text: str) -> list[str]:
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """The English stem of a word (Snowball); other scripts are left as they are."""
-    return _stemmer().stemWord(word) if word.isascii() else word  # type: ignore[no-any-return]
+    return _stemmer().stemWord(word) if word.isascii() else word
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,11 @@ from artrag.state import IngestInput, IngestState
 
 
 def build_ingest(
-    *, embedder: Embeddings, embedder_reference: str = "", chat: Runnable[Any, Any] | None = None, chat_reference: str = ""
+    *,
+    embedder: Embeddings,
+    embedder_reference: str = "",
+    chat: Runnable[Any, Any] | None = None,
+    chat_reference: str = "",
 ) -> StateGraph[IngestState, Settings, IngestInput, IngestState]:
     """Files and folders to an index directory: input `paths` and `index`, output `report`.
 

@@ -25,7 +25,16 @@ from artrag.errors import EmptyCorpusError, IndexDamagedError, IndexLockedError,
 from artrag.index.bm25 import BM25
 from artrag.index.catalog import Catalog
 from artrag.index.dense import Dense
-from artrag.index.manifest import FILES, FORMAT, ContextKind, Manifest, check_files, entry_of, read_manifest, write_manifest
+from artrag.index.manifest import (
+    FILES,
+    FORMAT,
+    ContextKind,
+    Manifest,
+    check_files,
+    entry_of,
+    read_manifest,
+    write_manifest,
+)
 from artrag.index.store import fingerprint, unit
 from artrag.index.tokens import tokenize
 
@@ -112,7 +121,7 @@ def finish(
     context: ContextKind,
     tell: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> tuple[Manifest, int]:
-    """Embed, lay out the arms, and swap the new generation in; returns its manifest and how many vectors were made anew.
+    """Embed, lay out the arms, and swap the new generation in; returns its manifest and the number of new vectors.
 
     Raises:
         EmptyCorpusError: there is no chunk to index.
@@ -262,8 +271,8 @@ def _lock(path: Path, build: str) -> None:
             held = _holder(path)
             if _alive(lock, held):
                 raise IndexLockedError(
-                    f"the index at {str(path)!r} is being written by process {held.get('pid')} on {held.get('host')!r}: "
-                    f"wait for it, or delete {str(lock)!r} if that is long gone"
+                    f"the index at {str(path)!r} is being written by process {held.get('pid')} on "
+                    f"{held.get('host')!r}: wait for it, or delete {str(lock)!r} if that is long gone"
                 ) from None
             lock.unlink(missing_ok=True)
     raise IndexLockedError(f"the index at {str(path)!r} was taken by another writer just now: try again")

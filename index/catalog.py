@@ -81,7 +81,9 @@ class Catalog:
     def __enter__(self) -> "Catalog":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self._connection.commit()
         self.close()
@@ -112,7 +114,7 @@ class Catalog:
         found = self._all("SELECT id, root, path, title, text, sha256, metadata FROM documents WHERE id = ?", (name,))
         if not found:
             raise KeyError(name)
-        return StoredDocument(*found[0][:6], metadata=json.loads(found[0][6]))
+        return StoredDocument(*found[0][:6], json.loads(found[0][6]))
 
     def unchunked(self) -> list[str]:
         """Ids of the documents that have no chunks yet, in order."""
@@ -181,10 +183,10 @@ class Catalog:
             f"FROM chunks JOIN documents ON documents.id = document WHERE row IN ({marks})",
             rows,
         )
-        by_row = {row[0]: (StoredChunk(*row[:7], metadata=json.loads(row[7])), row[8]) for row in found}
+        by_row = {row[0]: (StoredChunk(*row[:7], json.loads(row[7])), row[8]) for row in found}
         return [by_row[row] for row in rows]
 
     def _chunks(self, where: str, values: Sequence[Any]) -> Iterator[StoredChunk]:
         query = f"SELECT row, id, document, text, context, start, end, metadata FROM chunks {where}"
         for row in self._all(query, values):
-            yield StoredChunk(*row[:7], metadata=json.loads(row[7]))
+            yield StoredChunk(*row[:7], json.loads(row[7]))

@@ -56,7 +56,7 @@ def cut(text: str, path: str = "", *, size: int = CHUNK_SIZE, overlap: int = OVE
     suffix = PurePosixPath(path).suffix.lower()
     if suffix in _CODE:
         separators, keep = RecursiveCharacterTextSplitter.get_separators_for_language(_CODE[suffix]), "start"
-        sections = [(0, len(text), ())]
+        sections: list[tuple[int, int, tuple[str, ...]]] = [(0, len(text), ())]
     else:
         separators, keep = _PROSE, "end"
         sections = _sections(text)

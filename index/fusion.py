@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 RANK_CONSTANT = 0.0
-"""Added to each rank. 0 (plain 1 / rank) trusts the top of a ranking more than the usual 60, and so loses less where one
-arm is weak."""
+"""Added to each rank. 0 (plain 1 / rank) trusts the top of a ranking more than the usual 60: a weak arm costs less."""
 
 
 def fuse(

@@ -19,7 +19,7 @@ _NOT_TEXT = {"script", "style", "noscript", "template", "nav", "footer", "svg", 
 
 
 def files(root: Path) -> Iterator[tuple[Path, str]]:
-    """(file, id) of everything to read under a file or folder, sorted; hidden ones and links out of the folder are left.
+    """(file, id) of everything to read under a file or folder, sorted, without hidden ones and links to elsewhere.
 
     The id is the path below the folder, in POSIX form; for a single file its name.
     """
@@ -87,8 +87,14 @@ def _html(path: Path) -> Document:
     for tag in soup.find_all(hidden=True):
         tag.decompose()
     body = soup.body or soup
-    text = MarkdownConverter(heading_style="ATX", bullets="-", strip=["a", "img"], escape_misc=False,
-                             escape_underscores=False, escape_asterisks=False).convert_soup(body)
+    text = MarkdownConverter(
+        heading_style="ATX",
+        bullets="-",
+        strip=["a", "img"],
+        escape_misc=False,
+        escape_underscores=False,
+        escape_asterisks=False,
+    ).convert_soup(body)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     return Document(text, metadata={"format": "html"} | ({"title": title} if title else {}))
 

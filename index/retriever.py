@@ -11,7 +11,7 @@ from artrag.index.store import ARMS, Index
 
 
 class IndexRetriever(BaseRetriever):
-    """Searches an `Index`; the documents carry id, document, context, score, offsets and each arm's view as metadata."""
+    """Searches an `Index`; id, document, context, score, offsets and each arm's view are metadata."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 

@@ -54,7 +54,11 @@ class Index:
         try:
             check_files(path, manifest)
             folder = path / manifest.generation
-            parts = Catalog.open(folder / "catalog.sqlite"), Dense.load(folder / "dense.faiss"), BM25.load(folder / "bm25.npz")
+            parts = (
+                Catalog.open(folder / "catalog.sqlite"),
+                Dense.load(folder / "dense.faiss"),
+                BM25.load(folder / "bm25.npz"),
+            )
         except IndexDamagedError:
             if read_manifest(path).generation != manifest.generation:  # a writer swapped it under our eyes
                 return cls.open(path, embedder=embedder, local_only=local_only)
@@ -86,8 +90,8 @@ class Index:
             loaded = load_embedder(self.manifest.embedder, local_only=self._local_only)
             if fingerprint(loaded) != self.manifest.embedder_fingerprint:
                 raise EmbedderMismatchError(
-                    f"{self.manifest.embedder!r} is now {fingerprint(loaded)!r}, but the index at {str(self.path)!r} was "
-                    f"built with {self.manifest.embedder_fingerprint!r}: ingest again"
+                    f"{self.manifest.embedder!r} is now {fingerprint(loaded)!r}, but the index at {str(self.path)!r} "
+                    f"was built with {self.manifest.embedder_fingerprint!r}: ingest again"
                 )
             self._embedder = loaded
         return self._embedder
@@ -105,7 +109,9 @@ class Index:
         """
         unknown = [arm for arm in arms if arm not in ARMS]
         if unknown or not arms or k < 1:
-            raise UsageError(f"cannot search with arms={list(arms)!r} and k={k!r}: arms are {list(ARMS)}, k is at least 1")
+            raise UsageError(
+                f"cannot search with arms={list(arms)!r} and k={k!r}: arms are {list(ARMS)}, k is at least 1"
+            )
         depth = max(k, DEPTH)
         found: dict[str, list[tuple[int, float]]] = {}
         if "dense" in arms:

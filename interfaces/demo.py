@@ -24,7 +24,7 @@ KINDS = ("context", "exact", "arithmetic", "chinese", "plain", "unanswerable")
 
 
 def systems() -> dict[str, tuple[str, Callable[[], StateGraph[Any, Any, Any, Any]]]]:
-    """name -> (kind of context its index has, its graph)."""
+    """Name -> (kind of context its index has, its graph)."""
     return {
         "plain RAG": ("none", plain_rag),
         "contextual RAG": ("auto", wired_contextual_rag),
@@ -44,7 +44,9 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
         UsageError: the file is missing or a line is no question (named by number).
     """
     if not path.is_file():
-        raise UsageError(f"no questions at {str(path)!r}: run the demo in a checkout of the project, or give --questions")
+        raise UsageError(
+            f"no questions at {str(path)!r}: run the demo in a checkout of the project, or give --questions"
+        )
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:

@@ -120,7 +120,14 @@ def list_models(settings: Settings) -> list[dict[str, Any]]:
         )
     for role, kind in (("asker", settings.asker), ("truster", settings.truster)):
         rows.append(
-            {"role": role, "reference": kind, "title": kind, "licence": "Apache-2.0", "weights": None, "stays_here": True}
+            {
+                "role": role,
+                "reference": kind,
+                "title": kind,
+                "licence": "Apache-2.0",
+                "weights": None,
+                "stays_here": True,
+            }
         )
     return rows
 

@@ -130,7 +130,9 @@ def ingest_report(report: Mapping[str, Any]) -> RenderableType:
         ),
     ]
     if report["truncated"]:
-        lines.append(Text(f"{report['truncated']} chunks were longer than the embedder's window and were cut", "yellow"))
+        lines.append(
+            Text(f"{report['truncated']} chunks were longer than the embedder's window and were cut", "yellow")
+        )
     if any(report["contexts"].values()):
         lines.append(Text("contexts: " + ", ".join(f"{n} {what}" for what, n in report["contexts"].items())))
     lines += [Text(f"skipped: {item['reason']}", style="yellow") for item in report["skipped"]]

@@ -25,7 +25,9 @@ from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method,
 
 def wired_art() -> StateGraph[Any, Any, Any, Any]:
     """`art` on what the settings name; without an index the chat model reasons alone."""
-    return build_art(chat=settings_chat(), asker=SettingsAsker(), truster=SettingsTruster(), retriever=settings_retriever())
+    return build_art(
+        chat=settings_chat(), asker=SettingsAsker(), truster=SettingsTruster(), retriever=settings_retriever()
+    )
 
 
 def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
@@ -79,7 +81,8 @@ def settings_retriever(arms: tuple[str, ...] = ARMS) -> Runnable[Any, Any]:
         if not settings.index:
             return None
         index = yield Call(open_index, None, (settings.index, settings.local_only))
-        return (yield invoke(IndexRetriever(index=index, k=settings.fetch_k, arms=arms), question))
+        found: list[Document] = yield invoke(IndexRetriever(index=index, k=settings.fetch_k, arms=arms), question)
+        return found
 
     def sync(question: str) -> Any:
         return run(body(question))
@@ -109,7 +112,8 @@ class SettingsAsker:
 
     def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
         asker = load_asker(current_settings().asker, chat=settings_chat())
-        return (yield method(asker, "ask", question, draft, passages))
+        doubt: Doubt = yield method(asker, "ask", question, draft, passages)
+        return doubt
 
     ask = blocking(_ask)
     aask = awaitable(_ask)
@@ -122,11 +126,13 @@ class SettingsTruster:
         self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
     ) -> Steps[list[float]]:
         truster = load_truster(current_settings().truster, chat=settings_chat())
-        return (yield method(truster, "score", question, answers, passages))
+        scores: list[float] = yield method(truster, "score", question, answers, passages)
+        return scores
 
     def _confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[float]:
         truster = load_truster(current_settings().truster, chat=settings_chat())
-        return (yield method(truster, "confidence", question, answer, passages))
+        confidence: float = yield method(truster, "confidence", question, answer, passages)
+        return confidence
 
     score = blocking(_score)
     ascore = awaitable(_score)

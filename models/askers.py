@@ -77,7 +77,9 @@ def _checks(question: str, draft: str, passages: Sequence[Document] | None) -> l
     if passages is not None:
         weights = term_weights(passages)
         for thing in dict.fromkeys([*codes(question), *_NAME.findall(question)]):
-            asked.append(Subquestion(f"What do the documents say about {thing}?", coverage(thing, read, weights) >= 0.5))
+            asked.append(
+                Subquestion(f"What do the documents say about {thing}?", coverage(thing, read, weights) >= 0.5)
+            )
         known = set(numbers(read))
         for number in dict.fromkeys(numbers(without_marks(draft))):
             if number not in numbers(question):
@@ -105,7 +107,9 @@ class PromptedAsker:
         doubt = read_doubt(reply.text)
         if doubt is None:
             checked = self._evidence.ask(question, draft, passages)
-            return Doubt(checked.subquestions, checked.refine_probability, f"unreadable reply; by evidence: {checked.reason}")
+            return Doubt(
+                checked.subquestions, checked.refine_probability, f"unreadable reply; by evidence: {checked.reason}"
+            )
         return doubt
 
     ask = blocking(_ask)

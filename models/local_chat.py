@@ -163,7 +163,7 @@ class LocalChat(BaseChatModel):
                 new = _until(text + piece, stop)[len(text) :]
                 text += new
                 if new:
-                    chunk = ChatGenerationChunk(message=AIMessageChunk(new))
+                    chunk = ChatGenerationChunk(message=AIMessageChunk(content=new))
                     if run_manager:
                         run_manager.on_llm_new_token(new, chunk=chunk)
                     yield chunk
@@ -175,7 +175,7 @@ class LocalChat(BaseChatModel):
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         made = int(outcome[0].shape[1]) - read
-        yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=_usage(read, made)))
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=_usage(read, made)))
 
     def choice_probabilities(self, messages: Any, choices: Sequence[str]) -> list[float]:
         """How likely the answer begins with each of `choices`, normalised over them; read off the logits."""

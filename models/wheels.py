@@ -88,7 +88,9 @@ def find(name: str) -> WheelModel:
         UnknownModelError: when it is not in the catalogue.
     """
     if name not in CATALOGUE:
-        raise UnknownModelError(f"'pypi:{name}' is not in the catalogue of checked wheels: it has {', '.join(CATALOGUE)}")
+        raise UnknownModelError(
+            f"'pypi:{name}' is not in the catalogue of checked wheels: it has {', '.join(CATALOGUE)}"
+        )
     return CATALOGUE[name]
 
 

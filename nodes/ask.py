@@ -35,9 +35,7 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
     return node("ask", body)
 
 
-def _decided(
-    asked: list[SubquestionRecord], probability: float, refine: bool, reason: str, run: Run
-) -> dict[str, Any]:
+def _decided(asked: list[SubquestionRecord], probability: float, refine: bool, reason: str, run: Run) -> dict[str, Any]:
     run.tell("refining" if refine else "not refining", reason=reason, probability=probability)
     return {
         "subquestions": asked,

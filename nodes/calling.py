@@ -40,8 +40,10 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
         if text:
             return text
         fault = "the reply was empty"
-    raise ModelCallError(f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
-                         "check that it is up and reachable, or name another one")
+    raise ModelCallError(
+        f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
+        "check that it is up and reachable, or name another one"
+    )
 
 
 def _is_signal(error: Exception) -> bool:

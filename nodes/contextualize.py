@@ -46,7 +46,9 @@ def contextualize(chat: Runnable[Any, Any] | None = None, *, model: str = "") ->
             contexts = _deterministic(document, chunks, kind)
             if kind == "document" and chat is not None:
                 text = document.text[: HEAD + AROUND]
-                said = yield from _written(chat, "contextualize_document", {"document": text}, "", model, index, run, counts)
+                said = yield from _written(
+                    chat, "contextualize_document", {"document": text}, "", model, index, run, counts
+                )
                 if said:
                     contexts = {key: f"{context}\n{said}" for key, context in contexts.items()}
             if kind == "llm" and chat is not None:
@@ -92,7 +94,12 @@ def _deterministic(document: StoredDocument, chunks: list[StoredChunk], kind: st
 
 
 def _situated(
-    chat: Runnable[Any, Any], document: StoredDocument, piece: StoredChunk, model: str, index: Path, run: Run,
+    chat: Runnable[Any, Any],
+    document: StoredDocument,
+    piece: StoredChunk,
+    model: str,
+    index: Path,
+    run: Run,
     counts: dict[str, int],
 ) -> Steps[str]:
     values = {"document": document.text, "chunk": piece.text}
@@ -106,7 +113,13 @@ def _situated(
 
 
 def _written(
-    chat: Runnable[Any, Any], name: str, values: dict[str, str], chunk: str, model: str, index: Path, run: Run,
+    chat: Runnable[Any, Any],
+    name: str,
+    values: dict[str, str],
+    chunk: str,
+    model: str,
+    index: Path,
+    run: Run,
     counts: dict[str, int],
 ) -> Steps[str]:
     """A context from the cache or the model; empty where it is unusable."""

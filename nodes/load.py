@@ -34,7 +34,9 @@ def load() -> Runnable[Any, Any]:
     def body(state: IngestState, run: Run) -> Steps[dict[str, Any]]:
         paths, index = state.get("paths") or [], state.get("index") or run.settings.index
         if not paths or not index:
-            raise UsageError(f"cannot ingest paths={paths!r} into index={index!r}: give at least one path and a directory")
+            raise UsageError(
+                f"cannot ingest paths={paths!r} into index={index!r}: give at least one path and a directory"
+            )
         update = yield Call(_load, None, ([Path(path) for path in paths], Path(index), run))
         return dict(update) | {"index": str(index)}
 
@@ -84,7 +86,9 @@ def _keep(
 ) -> None:
     name = document.id
     if name in seen:
-        raise DocumentError(f"{str(path)!r} has the id {name!r} of {str(seen[name])!r}: ingest their common folder instead")
+        raise DocumentError(
+            f"{str(path)!r} has the id {name!r} of {str(seen[name])!r}: ingest their common folder instead"
+        )
     seen[name] = path
     about = dict(document.metadata)
     title, shown = str(about.pop("title")), str(about.pop("path", "") or name)

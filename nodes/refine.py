@@ -25,8 +25,8 @@ def refine(
     """A node that rewrites the draft from its subquestions (ART, Section 3.3).
 
     Each unanswered subquestion may call the retriever (new passages are appended, so that `[n]` keeps its meaning), the
-    calculator and `tools`, `Settings.tool_calls` in all. A failing model leaves the draft as it is, and `refine_failure`
-    says why.
+    calculator and `tools`, `Settings.tool_calls` in all. A failing model leaves the draft as it is, and
+    `refine_failure` says why.
 
     Reads `question`, `draft`, `passages`, `subquestions`, `candidates`, `rounds`; writes `candidates`, `passages`,
     `subquestions`, `rounds`, `refine_failure`.

@@ -21,25 +21,29 @@ def review() -> Runnable[Any, Any]:
 
     Reads `question`, `answer`, `candidates`, `subquestions`, `confidence`, `passages`; writes `answer`, `draft`,
     `citations`, `candidates`, `confidence`, `abstained`, `decision`, `stop_reason`, `needs_refining`,
-    `needs_review`.
-
-    Raises:
-        UsageError: the resume value is none of these.
+    `needs_review`. A resume value that is none of these interrupts again, and `problem` says why.
     """
 
     def body(state: QAState, run: Run) -> dict[str, Any]:
-        said = interrupt(
-            {
-                "question": state["question"],
-                "answer": state["answer"],
-                "confidence": state["confidence"],
-                "decision": state["decision"],
-                "candidates": state["candidates"],
-                "subquestions": state["subquestions"],
-                "actions": list(ACTIONS),
-            }
-        )
-        action, wish = _understood(said, len(state["candidates"]))
+        problem = ""
+        while True:
+            said = interrupt(
+                {
+                    "question": state["question"],
+                    "answer": state["answer"],
+                    "confidence": state["confidence"],
+                    "decision": state["decision"],
+                    "candidates": state["candidates"],
+                    "subquestions": state["subquestions"],
+                    "actions": list(ACTIONS),
+                    "problem": problem,
+                }
+            )
+            try:
+                action, wish = _understood(said, len(state["candidates"]))
+                break
+            except UsageError as error:  # an exception would leave the thread stuck on this resume value
+                problem = str(error)
         if action == "refine":
             return {
                 "needs_refining": True,

@@ -18,7 +18,8 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
     """A node that lets the Truster pick the best candidate of all rounds (ART, Section 3.4).
 
     A later answer replaces an earlier one only if it scores higher by `Settings.trust_margin`; below
-    `Settings.abstain_below` the graph abstains and says so. A failing Truster leaves the draft chosen, with confidence 0.5.
+    `Settings.abstain_below` the graph abstains and says so. Where the Truster fails, the draft stands with
+    confidence 0.5.
 
     Reads `question`, `passages`, `candidates`, `refine_failure`, `needs_refining`, `rounds`; writes `answer`, `draft`,
     `citations`, `candidates`, `confidence`, `abstained`, `decision`, `stop_reason`, `needs_review`. An empty
@@ -35,7 +36,7 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
             decision = f"trust failed: {type(error).__name__}: {error}; the draft stands"
         else:
             best, decision = _chosen(seen, scores, run.settings.trust_margin)
-            scored = [Candidate(**{**c, "score": float(s)}) for c, s in zip(seen, scores, strict=True)]  # type: ignore[typeddict-item]
+            scored = [Candidate(**{**c, "score": float(s)}) for c, s in zip(seen, scores, strict=True)]
         if failed:
             decision = f"{failed}; {decision}"
         text = seen[best]["text"]

@@ -31,10 +31,14 @@ def corpus(tmp_path: Path) -> Path:
     folder = tmp_path / "corpus"
     (folder / "trials").mkdir(parents=True)
     (folder / "trials" / "alpha.md").write_text(
-        "# Alphadrug trial, phase 2, 2019\n\nA report.\n\n## Results\n\nAfter treatment participants improved by 4.2 points.\n", "utf-8"
+        "# Alphadrug trial, phase 2, 2019\n\nA report.\n\n## Results\n\n"
+        "After treatment participants improved by 4.2 points.\n",
+        "utf-8",
     )
     (folder / "trials" / "beta.md").write_text(
-        "# Betadrug trial, phase 3, 2022\n\nA report.\n\n## Results\n\nAfter treatment participants improved by 3.1 points.\n", "utf-8"
+        "# Betadrug trial, phase 3, 2022\n\nA report.\n\n## Results\n\n"
+        "After treatment participants improved by 3.1 points.\n",
+        "utf-8",
     )
     (folder / "manual.md").write_text("# Pump manual\n\nAlarm PMP-417 means downstream occlusion.\n", "utf-8")
     return folder
@@ -70,8 +74,15 @@ def tiny_chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=2,
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
     )
     folder = tmp_path_factory.mktemp("tiny-chat")
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -88,8 +99,13 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=128, pad_token_id=2,
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=2,
     )
     folder = tmp_path_factory.mktemp("tiny-encoder")
     BertModel(config).save_pretrained(folder)

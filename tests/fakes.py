@@ -18,7 +18,6 @@ from langchain_core.retrievers import BaseRetriever
 
 from artrag.protocols import Doubt, Subquestion
 
-
 ROOT = Path(__file__).parents[1]
 
 

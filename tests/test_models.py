@@ -33,8 +33,8 @@ from artrag.models import (
     load_chat,
     load_embedder,
     load_truster,
+    wheels,
 )
-from artrag.models import wheels
 from artrag.models.askers import read_doubt
 from artrag.models.trusters import read_grade
 
@@ -262,7 +262,12 @@ def test_evidence_asker_recomputes() -> None:
 
 def test_evidence_truster_ranks_support_over_invention() -> None:
     truster = EvidenceTruster()
-    answers = ["The most common adverse event was nausea, in 13 per cent.", "It was 27 broken bones.", "", "I don't know."]
+    answers = [
+        "The most common adverse event was nausea, in 13 per cent.",
+        "It was 27 broken bones.",
+        "",
+        "I don't know.",
+    ]
     scores = truster.score("What was the most common adverse event?", answers, [GOOD])
     assert scores[0] > 0.7 and max(scores[1:]) < 0.3
     assert truster.confidence("12 * 3?", "12 * 3 = 36", None) > truster.confidence("12 * 3?", "12 * 3 = 35", None)
@@ -279,7 +284,9 @@ def test_prompted_asker_reads_json_anywhere_in_the_reply() -> None:
     assert "Draft answer: A." in chat.asked[0] and "nausea" in chat.asked[0]
 
 
-@pytest.mark.parametrize("reply", ["", "yes, refine", "{", "[]", '{"refine": "maybe"}', '{"subquestions": 3}', "{" * 5000])
+@pytest.mark.parametrize(
+    "reply", ["", "yes, refine", "{", "[]", '{"refine": "maybe"}', '{"subquestions": 3}', "{" * 5000]
+)
 def test_unreadable_verdicts_fall_back_to_evidence_in_the_open(reply: str) -> None:
     assert read_doubt(reply) is None
     doubt = PromptedAsker(ScriptedChat(reply)).ask("Q?", "It was 27 broken bones.", [GOOD])

@@ -16,7 +16,7 @@ def search_tool(
     name: str = "search_documents",
     description: str = "Search the documents for passages that answer a question.",
 ) -> BaseTool:
-    """A tool over any LangChain retriever; its artifact is the list of passages (`response_format` content_and_artifact)."""
+    """A tool over any LangChain retriever; its artifact is the list of passages."""
 
     def search(question: str) -> tuple[str, list[Document]]:
         return shown(retriever.invoke(question))

@@ -78,8 +78,10 @@ def as_html(spans: Iterable[Span], *, page: bool = True) -> str:
 
 
 def _details(span: Span, below: dict[str, list[Span]], depth: int) -> str:
-    said = f'<span class="error">{_safe(span.error)}</span>' if span.error else (
-        f'<span class="why">{_safe(headline(span))}</span>'
+    said = (
+        f'<span class="error">{_safe(span.error)}</span>'
+        if span.error
+        else (f'<span class="why">{_safe(headline(span))}</span>')
     )
     inner = "".join(_details(child, below, depth + 1) for child in below.get(span.id, []))
     if depth:  # the root repeats what its stages show

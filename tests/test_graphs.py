@@ -1,0 +1,363 @@
+"""The state machines: routes, budgets, degradation, threads, interrupts, drawings, and both ways to run."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import ROOT, ScriptedAsker, ScriptedChat, ScriptedRetriever, ScriptedTruster, passage
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command
+
+import artrag
+from artrag import Settings, Subquestion, nodes
+from artrag.errors import ModelCallError, PromptTooLongError, QuestionError, SettingsError
+from artrag.state import QAState
+
+NAUSEA = passage("Nausea was the most common event.", "a.md")
+OPEN = Subquestion("How common was nausea?", False)
+
+
+def art(chat: Any, *doubts: float | Exception, scores: dict[str, float] | None = None, **parts: Any) -> Any:
+    asker = ScriptedAsker(*doubts, subquestions=[OPEN, Subquestion("Which event?", True)])
+    truster = parts.pop("truster", None) or ScriptedTruster(scores or {})
+    return artrag.build_art(chat=chat, asker=asker, truster=truster, **parts)
+
+
+def ask(graph: Any, **context: Any) -> dict[str, Any]:
+    return graph.compile().invoke({"question": " Which event? "}, context=context)  # type: ignore[no-any-return]
+
+
+def test_a_draft_that_is_not_doubted_is_trusted() -> None:
+    found = ask(art(ScriptedChat("Nausea."), 0.1, scores={"Nausea": 0.8}))
+    assert (found["answer"], found["confidence"], found["rounds"]) == ("Nausea.", 0.8, 0)
+    assert found["question"] == "Which event?" and not found["abstained"]
+    assert found["stop_reason"] == "the draft needs no refining"
+    assert found["passages"] is None and found["citations"] == []
+
+
+def test_a_doubted_draft_is_refined_and_the_better_answer_wins() -> None:
+    found = ask(art(ScriptedChat("Cough.", "Nausea."), 0.9, scores={"Nausea": 0.8, "Cough": 0.4}))
+    assert (found["answer"], found["rounds"], found["refine_reason"]) == ("Nausea.", 1, "doubt 0.9")
+    assert [c["stage"] for c in found["candidates"]] == ["initial", "refined"]
+    assert "trusts the refined answer (0.80 against initial 0.40)" in found["decision"]
+
+
+def test_the_best_answer_is_given_never_the_last() -> None:
+    found = ask(art(ScriptedChat("Nausea.", "Cough."), 0.9, scores={"Nausea": 0.8, "Cough": 0.4}))
+    assert found["answer"] == "Nausea." and len(found["candidates"]) == 2
+
+
+def test_a_refined_answer_must_win_by_the_margin() -> None:
+    scores = {"Nausea": 0.80, "Cough": 0.81}
+    assert ask(art(ScriptedChat("Nausea.", "Cough."), 0.9, scores=scores))["answer"] == "Nausea."
+    assert ask(art(ScriptedChat("Nausea.", "Cough."), 0.9, scores=scores), trust_margin=0)["answer"] == "Cough."
+
+
+def test_rounds_are_bounded_and_stop_when_confident() -> None:
+    chat = ScriptedChat("Draft.", "One.", "Two.", "Three.")
+    found = ask(art(chat, 0.9, 0.9, 0.9, scores={"Three": 0.5, "Two": 0.4, "One": 0.35, "Draft": 0.1}), rounds=3)
+    assert (found["rounds"], found["answer"], found["stop_reason"]) == (3, "Three.", "the budget of 3 rounds is used")
+    found = ask(art(ScriptedChat("Draft.", "One."), 0.9, scores={"One": 0.9, "Draft": 0.1}), rounds=3)
+    assert (found["rounds"], found["stop_reason"]) == (1, "confident enough")
+    found = ask(art(ScriptedChat("Draft.", "One."), 0.9, 0.2, scores={"One": 0.4, "Draft": 0.1}), rounds=3)
+    assert (found["rounds"], found["stop_reason"]) == (1, "no further refining is needed")
+    found = ask(art(ScriptedChat("Draft."), 0.9), rounds=0)
+    assert found["rounds"] == 0 and "no round is left" in found["refine_reason"]
+
+
+def test_below_the_floor_it_abstains_and_says_so() -> None:
+    found = ask(art(ScriptedChat("Cough."), 0.1, scores={"Cough": 0.2}))
+    assert found["abstained"] and "0.20, below the floor of 0.30" in found["answer"]
+    assert found["candidates"][0]["text"] == "Cough."
+    assert not ask(art(ScriptedChat("Cough."), 0.1, scores={"Cough": 0.2}), abstain_below=0.1)["abstained"]
+
+
+def test_passages_are_numbered_cited_and_cut_to_k() -> None:
+    chat = ScriptedChat("Nausea was the most common event.")
+    retriever = ScriptedRetriever(found=[NAUSEA, *(passage(f"other {n}", "b.md", n) for n in range(9))])
+    found = ask(art(chat, 0.1, retriever=retriever), k=3)
+    assert found["answer"] == "Nausea was the most common event [1]."
+    assert found["citations"][0]["document"] == "a.md" and len(found["passages"]) == 3
+    assert "[3] <passage>" in chat.asked[0] and "[4]" not in chat.asked[0]
+
+
+def test_nothing_found_is_no_answer_and_no_call() -> None:
+    found = ask(art(ScriptedChat(), 0.1, retriever=ScriptedRetriever(found=[])))
+    assert found["answer"] == "The passages do not say." and found["passages"] == []
+
+
+def test_no_index_means_reasoning() -> None:
+    chat = ScriptedChat("3 * 4 = 12. Answer: 12")
+    found = ask(art(chat, 0.1, retriever=RunnableLambda(lambda _question: None)))
+    assert found["passages"] is None and found["answer"].endswith("12") and "step by step" in chat.asked[0]
+
+
+def test_decomposition_is_a_setting() -> None:
+    chat = ScriptedChat("12", "12")
+    ask(art(chat, 0.1), initial="decomposition")
+    ask(art(chat, 0.1, retriever=ScriptedRetriever(found=[NAUSEA])), initial="decomposition")
+    assert all("smaller questions" in asked for asked in chat.asked)
+
+
+def test_refine_looks_up_open_subquestions_and_keeps_the_numbers() -> None:
+    more = passage("Nausea: 13 per cent.", "c.md")
+    retriever = ScriptedRetriever(found=[NAUSEA, more])
+    chat = ScriptedChat("Cough.", "Nausea: 13 per cent [2].")
+    found = ask(art(chat, 0.9, retriever=retriever, scores={"Nausea": 0.9, "Cough": 0.2}), k=1)
+    assert retriever.asked == ["Which event?", "Which event? How common was nausea?"]
+    assert [p.id for p in found["passages"]] == ["a.md#0", "c.md#0"]
+    assert found["subquestions"][0]["found"] == "see [1] [2]"
+    assert found["citations"][0]["document"] == "c.md"
+    assert "How common was nausea? (see [1] [2])" in chat.asked[1] and "- Which event?" not in chat.asked[1]
+
+
+def test_refine_calculates_and_calls_tools_within_the_budget() -> None:
+    calls: list[str] = []
+
+    @tool
+    def lookup(text: str) -> str:
+        """Look something up."""
+        calls.append(text)
+        return "13 per cent"
+
+    chat = ScriptedChat("12 * 3 = 35", "36")
+    asker = ScriptedAsker(0.9, subquestions=[Subquestion("What is 12 * 3?", False), OPEN, OPEN, OPEN])
+    graph = artrag.build_art(chat=chat, asker=asker, truster=ScriptedTruster({}), tools=[lookup])
+    found = ask(graph, tool_calls=2)
+    assert found["subquestions"][0]["found"] == "36" and len(calls) == 2
+    assert "12 * 3 = 35 is wrong: it is 36" in chat.asked[1] and "lookup: 13 per cent" in chat.asked[1]
+
+
+def test_failures_degrade_in_the_open() -> None:
+    found = ask(art(ScriptedChat("Nausea.", *[ConnectionError("down")] * 3), 0.9))
+    assert found["answer"] == "Nausea." and "refine failed: ModelCallError" in found["decision"]
+    assert found["stop_reason"] == "refining failed" and len(found["candidates"]) == 1
+    found = ask(art(ScriptedChat("Nausea."), RuntimeError("no weights")))
+    assert found["answer"] == "Nausea." and found["refine_reason"] == "ask failed: RuntimeError: no weights"
+
+    class Broken(ScriptedTruster):
+        def score(self, *_: Any) -> list[float]:
+            return [float("nan")]
+
+    found = ask(art(ScriptedChat("Nausea."), 0.1, truster=Broken({})))
+    assert found["answer"] == "Nausea." and found["confidence"] == 0.5 and "trust failed" in found["decision"]
+
+    class FailsLater(ScriptedRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+            if self.asked:
+                raise TimeoutError
+            return super()._get_relevant_documents(query)
+
+    found = ask(art(ScriptedChat("Cough.", "Nausea."), 0.9, retriever=FailsLater(found=[NAUSEA])))
+    assert found["rounds"] == 1 and "retrieval failed: TimeoutError" in found["subquestions"][0]["found"]
+
+
+def test_calls_are_retried_and_empty_replies_are_faults() -> None:
+    found = ask(art(ScriptedChat(TimeoutError("slow"), "  ", "Nausea."), 0.1))
+    assert found["answer"] == "Nausea."
+    with pytest.raises(ModelCallError, match=r"3 tries \(the reply was empty\)"):
+        ask(art(ScriptedChat("", "", ""), 0.1))
+    with pytest.raises(ModelCallError, match=r"1 tries \(TimeoutError: slow"):
+        ask(art(ScriptedChat(TimeoutError("slow")), 0.1), retries=0)
+
+
+def test_passages_that_do_not_fit_are_left_out() -> None:
+    too_long = PromptTooLongError("window")
+    found = ask(art(ScriptedChat(too_long, "Nausea."), 0.1, retriever=ScriptedRetriever(found=[NAUSEA, passage("x")])))
+    assert len(found["passages"]) == 1
+    with pytest.raises(QuestionError, match="does not fit"):
+        ask(art(ScriptedChat(too_long), 0.1))
+
+
+@pytest.mark.parametrize("question", ["", "  \n", None, 7])
+def test_blank_questions_are_refused(question: Any) -> None:
+    with pytest.raises(QuestionError, match="blank"):
+        art(ScriptedChat(), 0.1).compile().invoke({"question": question})
+
+
+def test_long_questions_are_refused() -> None:
+    with pytest.raises(QuestionError, match="max_question=10"):
+        art(ScriptedChat(), 0.1).compile().invoke({"question": "x" * 11}, context={"max_question": 10})
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(SettingsError, match="did you mean 'rounds'"):
+        ask(art(ScriptedChat(), 0.1), round=3)
+
+
+def test_usage_is_counted_by_stage() -> None:
+    found = ask(art(ScriptedChat("Cough.", "Nausea."), 0.9))
+    usage = found["usage"]
+    assert {stage: used["calls"] for stage, used in usage.items()} == {
+        "receive": 0,
+        "answer": 1,
+        "ask": 0,
+        "refine": 1,
+        "trust": 0,
+    }
+    assert usage["answer"]["prompt_tokens"] == 10 and usage["answer"]["completion_tokens"] == 5
+    assert all(used["seconds"] >= 0 for used in usage.values())
+
+
+def test_usage_sees_calls_made_inside_the_parts() -> None:
+    from artrag.models import PromptedAsker, PromptedTruster
+
+    chat = ScriptedChat("Nausea.", '{"refine": false}', "90", "90")
+    graph = artrag.build_art(chat=chat, asker=PromptedAsker(chat), truster=PromptedTruster(chat))
+    assert ask(graph)["usage"]["ask"]["calls"] == 1
+    chat.script.extend(["Nausea.", '{"refine": false}', "90", "90"])
+    found = asyncio.run(graph.compile().ainvoke({"question": "Which event?"}))
+    assert found["usage"]["trust"]["calls"] == 2 and found["confidence"] == 0.9
+
+
+def test_a_second_question_on_the_thread_starts_anew() -> None:
+    chat = ScriptedChat("Cough.", "Nausea.", "Cough.")
+    graph = art(chat, 0.9, 0.1, scores={"Nausea": 0.8, "Cough": 0.4}).compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    first = graph.invoke({"question": "Which event?"}, thread)
+    second = graph.invoke({"question": "Which other event?"}, thread)
+    assert first["rounds"] == 1 and len(first["candidates"]) == 2
+    assert (second["rounds"], len(second["candidates"]), second["answer"]) == (0, 1, "Cough.")
+    assert second["usage"]["answer"]["calls"] == 1 and "refine" not in second["usage"]
+
+
+def reviewed(chat: ScriptedChat, *doubts: float) -> tuple[Any, Any]:
+    graph = art(chat, *doubts, scores={"Nausea": 0.5, "Cough": 0.4}).compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    found = graph.invoke({"question": "Which event?"}, thread, context=Settings(review=True))
+    (stopped,) = found["__interrupt__"]
+    assert stopped.value["answer"] == "Cough." and stopped.value["confidence"] == 0.4
+    assert stopped.value["subquestions"] and stopped.value["candidates"][0]["score"] == 0.4
+
+    def resume(said: Any) -> Any:
+        return graph.invoke(Command(resume=said), thread, context=Settings(review=True))
+
+    return graph, resume
+
+
+def test_a_person_accepts_edits_or_asks_for_more() -> None:
+    _, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    assert resume("accept")["answer"] == "Cough."
+    _, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    found = resume({"action": "edit", "text": "Headache."})
+    assert (found["answer"], found["confidence"], found["candidates"][-1]["stage"]) == ("Headache.", 1.0, "edited")
+    _, resume = reviewed(ScriptedChat("Cough.", "Nausea."), 0.1)
+    found = resume({"action": "refine"})
+    assert found["rounds"] == 1 and found["__interrupt__"][0].value["answer"] == "Nausea."
+    found = resume({"action": "accept", "candidate": 0})
+    assert found["answer"] == "Cough." and found["stop_reason"] == "reviewed"
+
+
+def test_a_nonsense_resume_is_named_and_the_thread_goes_on() -> None:
+    _, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    for said in ("banana", {"action": "edit"}, {"action": "accept", "candidate": 7}, 3):
+        (stopped,) = resume(said)["__interrupt__"]
+        assert "resume with 'accept'" in stopped.value["problem"] and repr(said) in stopped.value["problem"]
+    assert resume("accept")["answer"] == "Cough."
+
+
+def test_an_abstention_is_reviewed_with_its_candidate() -> None:
+    graph = art(ScriptedChat("Cough."), 0.1, scores={"Cough": 0.1}).compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"question": "Which event?"}, thread, context=Settings(review=True))
+    found = graph.invoke(Command(resume="accept"), thread, context=Settings(review=True))
+    assert found["answer"] == "Cough." and not found["abstained"]
+
+
+def test_a_confident_answer_is_not_reviewed() -> None:
+    graph = art(ScriptedChat("Nausea."), 0.1, scores={"Nausea": 0.9}).compile(checkpointer=InMemorySaver())
+    found = graph.invoke({"question": "Q?"}, {"configurable": {"thread_id": "1"}}, context=Settings(review=True))
+    assert "__interrupt__" not in found
+
+
+def test_contextual_rag_reranks_and_cites() -> None:
+    class Backwards(BaseDocumentCompressor):
+        def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> list[Document]:
+            return list(documents)[::-1]
+
+    retriever = ScriptedRetriever(found=[passage(f"text {n}", "b.md", n) for n in range(9)] + [NAUSEA])
+    graph = artrag.build_contextual_rag(
+        chat=ScriptedChat("Nausea was the most common event."), retriever=retriever, reranker=Backwards()
+    )
+    found = ask(graph, k=2)
+    assert [p.id for p in found["passages"]] == ["a.md#0", "b.md#8"] and found["answer"].endswith("[1].")
+    plain = artrag.build_contextual_rag(chat=ScriptedChat("Text 0."), retriever=retriever)
+    assert [p.id for p in ask(plain, k=2)["passages"]] == ["b.md#0", "b.md#1"]
+
+
+def test_progress_and_decisions_are_streamed() -> None:
+    graph = art(ScriptedChat("Cough.", "Nausea."), 0.9).compile()
+    events = list(graph.stream({"question": "Which event?"}, stream_mode="custom"))
+    assert [event["stage"] for event in events if isinstance(event, dict)] == ["answer", "ask", "refine", "trust"]
+    assert {"message": "refining", "reason": "doubt 0.9"}.items() <= events[1].items()  # type: ignore[union-attr]
+
+
+async def test_ainvoke_gives_what_invoke_gives() -> None:
+    def fresh() -> Any:
+        retriever = ScriptedRetriever(found=[NAUSEA])
+        return art(ScriptedChat("Cough.", "Nausea."), 0.9, retriever=retriever, scores={"Nausea": 0.8}).compile()
+
+    first = fresh().invoke({"question": "Which event?"})
+    second = await fresh().ainvoke({"question": "Which event?"})
+    for found in (first, second):
+        for used in found["usage"].values():
+            used["seconds"] = 0
+    assert first == second
+
+
+async def test_many_runs_do_not_queue() -> None:
+    async def slow(_messages: Any) -> AIMessage:
+        await asyncio.sleep(0.2)
+        return AIMessage("Nausea.")
+
+    chat = RunnableLambda(lambda _: AIMessage("Nausea."), afunc=slow)
+    graph = art(chat, *[0.1] * 50).compile()
+    started = time.perf_counter()
+    await asyncio.gather(*(graph.ainvoke({"question": "Q?"}) for _ in range(50)))
+    assert time.perf_counter() - started < 5  # one after another would take ten seconds; a figure is in benchmarks/
+
+
+def test_nodes_work_in_other_peoples_graphs() -> None:
+    class Mine(QAState, total=False):
+        mine: str
+
+    graph = StateGraph(Mine)
+    graph.add_node("receive", nodes.receive())
+    graph.add_node("answer", nodes.answer(ScriptedChat("Nausea.")))
+    graph.add_edge(START, "receive")
+    graph.add_edge("receive", "answer")
+    graph.add_edge("answer", END)
+    assert graph.compile().invoke({"question": "Q?", "mine": "kept"})["mine"] == "kept"
+    alone = nodes.ask(ScriptedAsker(0.7)).invoke({"question": "Q?", "draft": "A."})
+    assert alone["needs_refining"] and alone["refine_probability"] == 0.7
+
+
+def test_as_a_subgraph_it_takes_its_parents_context_in_stride() -> None:
+    class Outer(QAState, total=False):
+        pass
+
+    graph = StateGraph(Outer, context_schema=dict)
+    graph.add_node("art", art(ScriptedChat("Nausea."), 0.1).compile())
+    graph.add_edge(START, "art")
+    assert graph.compile().invoke({"question": "Q?"})["answer"] == "Nausea."
+
+
+DRAWN = {
+    "ingest": lambda: artrag.build_ingest(embedder=None),  # type: ignore[arg-type]
+    "contextual_rag": lambda: artrag.build_contextual_rag(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
+    "art": lambda: art(ScriptedChat(), retriever=ScriptedRetriever(found=[])),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_readme_draws_the_graph_as_it_is(name: str) -> None:
+    drawing = DRAWN[name]().compile().get_graph().draw_mermaid().strip()
+    readme = Path(ROOT / "README.md").read_text("utf-8")
+    assert f"<!-- {name} -->\n```mermaid\n{drawing}\n```" in readme
