@@ -27,8 +27,11 @@ Every message names the offending value and the next thing to do.
 """
 
 
-class ArtragError(Exception):
-    """Base of all errors artrag raises on purpose."""
+class ArtragError(RuntimeError):
+    """Base of all errors artrag raises on purpose.
+
+    A RuntimeError: LangGraph's server hides the messages of all but the classes it knows.
+    """
 
 
 class UsageError(ArtragError):

@@ -14,17 +14,18 @@ _LATE_MARK = re.compile(r"([.!?。]+)((?:\s*\[\d{1,2}\])+)")
 _ENDING = re.compile(r"(.*?)([.!?。]*)", re.DOTALL)
 
 
-def numbered(passages: Sequence[Document] | None) -> str:
-    """The passages as prompt text: numbered, each between tags, its context apart from its own words.
+def numbered(passages: Sequence[Document] | None, *, best_last: bool = True) -> str:
+    """The passages as prompt text: numbered by rank, each between tags, its context apart from its own words.
 
-    A passage cannot close its own tag: passages are data.
+    In a prompt the best passage stands last, next to the question: small models read what is near. A passage cannot
+    close its own tag: passages are data.
     """
     blocks = []
     for n, passage in enumerate(passages or [], start=1):
         context = _inert(passage.metadata.get("context", ""))
         head = f"({context})\n" if context else ""
         blocks.append(f"[{n}] <passage>\n{head}{_inert(passage.page_content)}\n</passage>")
-    return "\n".join(blocks)
+    return "\n".join(reversed(blocks) if best_last else blocks)
 
 
 def _inert(text: str) -> str:

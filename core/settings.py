@@ -1,6 +1,8 @@
 """The settings of a run: frozen, JSON only, the `context_schema` of every graph."""
 
 import difflib
+import os
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -83,7 +85,15 @@ class Settings(BaseSettings):
         """
         if isinstance(context, cls):
             return context
-        return cls(**context) if isinstance(context, dict) else cls()
+        if isinstance(context, dict) and context:
+            return cls(**context)
+        return _of_environment(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=8)
+def _of_environment(_: tuple[tuple[str, str], ...]) -> Settings:
+    """The settings of an environment; reading them takes longer than LangGraph takes for a step."""
+    return Settings()
 
 
 def _explain(error: ValidationError) -> str:

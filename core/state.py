@@ -1,9 +1,10 @@
 """What flows through the graphs: plain data, `Document`s and messages, so that it survives any checkpointer."""
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field
+from typing_extensions import TypedDict  # the one of Python 3.11 gives pydantic, and so Studio, no schema
 
 Stage = Literal["initial", "refined", "sample", "edited"]
 

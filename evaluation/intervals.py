@@ -29,8 +29,10 @@ def bootstrap(values: Sequence[float], *, seed: int = 0) -> Interval:
     data = np.asarray(values, dtype=np.float64)
     if not len(data):
         raise ValueError("no values: an interval needs at least one question")
-    rows = np.random.default_rng(seed).integers(0, len(data), (RESAMPLES, len(data)))
-    low, high = np.percentile(data[rows].mean(axis=1), [2.5, 97.5])
+    random = np.random.default_rng(seed)
+    # One resample at a time: the whole matrix would take a gigabyte at 10,000 questions.
+    means = [data[random.integers(0, len(data), len(data))].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(data.mean()), float(low), float(high))
 
 

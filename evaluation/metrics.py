@@ -11,7 +11,7 @@ from artrag.evidence import is_refusal, without_marks
 from artrag.text import numbers
 
 _ARTICLES = {"a", "an", "the"}
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[A-Za-z\u00c0-\u024f]+|[\u3400-\u9fff]|[^\W\d_]+")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[A-Za-z\u00c0-\u024f]+|[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Score:
 
 def normal_tokens(text: str) -> list[str]:
     """Lower-case tokens without articles and punctuation (SQuAD's normalisation); numbers stay whole."""
-    text = re.sub(r"(?<=\d),(?=\d{3})", "", without_marks(text).lower())
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", without_marks(text).lower())
     return [token for token in _TOKEN.findall(text) if token not in _ARTICLES]
 
 

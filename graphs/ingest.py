@@ -16,7 +16,7 @@ def build_ingest(
     embedder: Embeddings,
     embedder_reference: str = "",
     chat: Runnable[Any, Any] | None = None,
-    chat_reference: str = "",
+    chat_reference: str | None = "",
 ) -> StateGraph[IngestState, Settings, IngestInput, IngestState]:
     """Files and folders to an index directory: input `paths` and `index`, output `report`.
 
@@ -24,7 +24,7 @@ def build_ingest(
         embedder: any LangChain embedder.
         embedder_reference: the model reference that opens it again (written into the index).
         chat: writes contexts, for the kinds of `Settings.context` that want a model.
-        chat_reference: its name; part of the fingerprint under which contexts are kept.
+        chat_reference: its name, part of the fingerprint under which contexts are kept; None: that of the settings.
     """
     graph = StateGraph(IngestState, context_schema=Settings, input_schema=IngestInput)
     graph.add_node("load", nodes.load())

@@ -1,4 +1,4 @@
-"""Building a generation of an index beside the one that is read, and swapping it in.
+"""Building a generation of an index beside the one that is read; `artrag.index.finish` swaps it in.
 
 One writer at a time: `begin` takes the index's lock file, which names the writer; `finish` and `give_up` release it. A
 writer that is gone, or has not stirred for ten minutes, loses the lock.
@@ -12,34 +12,15 @@ import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from langchain_core.embeddings import Embeddings
-from numpy.typing import NDArray
-
-import artrag
-from artrag.errors import EmptyCorpusError, IndexDamagedError, IndexLockedError, IndexNotFoundError, IndexVersionError
-from artrag.index.bm25 import BM25
+from artrag.errors import IndexDamagedError, IndexLockedError, IndexNotFoundError, IndexVersionError
 from artrag.index.catalog import Catalog
-from artrag.index.dense import Dense
-from artrag.index.manifest import (
-    FILES,
-    FORMAT,
-    ContextKind,
-    Manifest,
-    check_files,
-    entry_of,
-    read_manifest,
-    write_manifest,
-)
-from artrag.index.store import fingerprint, unit
-from artrag.index.tokens import tokenize
+from artrag.index.manifest import Manifest, check_files, read_manifest
 
 STALE_SECONDS = 600.0
-EMBED_BATCH = 64
 _LOCK = "writer.json"
 
 
@@ -109,96 +90,12 @@ def give_up(path: Path, build: str) -> None:
     """Drop an unfinished generation and the lock; what was paid for stays in the cache."""
     shutil.rmtree(folder(path, build), ignore_errors=True)
     if _holder(path).get("build") == build:
-        (path / _LOCK).unlink(missing_ok=True)
+        release(path)
 
 
-def finish(
-    path: Path,
-    build: str,
-    *,
-    embedder: Embeddings,
-    reference: str,
-    context: ContextKind,
-    tell: Callable[[int, int], None] = lambda _done, _all: None,
-) -> tuple[Manifest, int]:
-    """Embed, lay out the arms, and swap the new generation in; returns its manifest and the number of new vectors.
-
-    Raises:
-        EmptyCorpusError: there is no chunk to index.
-    """
-    made = folder(path, build)
-    with working(path, build) as catalog:
-        catalog.renumber()
-        catalog.commit()
-        documents, chunks = catalog.counts()
-        if not chunks:
-            raise EmptyCorpusError(f"nothing to index in {str(path)!r}: give at least one document with text")
-        vectors, embedded = _vectors(path, build, catalog, embedder, chunks, tell)
-        Dense.build(vectors).save(made / "dense.faiss")
-        BM25.build(tokenize(chunk.indexed) for chunk in catalog.chunks()).save(made / "bm25.npz")
-    try:
-        manifest = Manifest(
-            format=FORMAT,
-            artrag=artrag.__version__,
-            generation=f"generation-{build}",
-            embedder=reference,
-            embedder_fingerprint=fingerprint(embedder),
-            dimension=vectors.shape[1],
-            context=context,
-            documents=documents,
-            chunks=chunks,
-            files={name: entry_of(made / name) for name in FILES},
-        )
-        made.rename(path / manifest.generation)
-        write_manifest(path, manifest)
-    except BaseException:
-        give_up(path, build)
-        raise
-    for generation in path.glob("generation-*"):
-        if generation.name != manifest.generation:
-            shutil.rmtree(generation, ignore_errors=True)
-    with Cache(path) as cache:
-        cache.forget_vectors()
+def release(path: Path) -> None:
+    """Let the next writer in."""
     (path / _LOCK).unlink(missing_ok=True)
-    return manifest, embedded
-
-
-def _vectors(
-    path: Path, build: str, catalog: Catalog, embedder: Embeddings, count: int, tell: Callable[[int, int], None]
-) -> tuple[NDArray[np.float32], int]:
-    """The vectors of all chunks by row: from the old generation, from the cache of a killed run, or made now."""
-    model = fingerprint(embedder)
-    known = _known_vectors(path, model)
-    rows: list[NDArray[np.float32] | None] = []
-    missing: list[tuple[int, str, str]] = []
-    with Cache(path) as cache:
-        for chunk in catalog.chunks():
-            key = digest(model, chunk.indexed)
-            vector = known.get(key)
-            vector = cache.vector(key) if vector is None else vector
-            rows.append(vector)
-            if vector is None:
-                missing.append((chunk.row, key, chunk.indexed))
-        tell(count - len(missing), count)
-        for start in range(0, len(missing), EMBED_BATCH):
-            batch = missing[start : start + EMBED_BATCH]
-            made = unit(np.asarray(embedder.embed_documents([text for *_, text in batch]), dtype=np.float32))
-            for (row, key, _), vector in zip(batch, made, strict=True):
-                rows[row] = vector
-                cache.keep_vector(key, vector)
-            cache.commit()
-            touch(path, build)
-            tell(count - len(missing) + start + len(batch), count)
-    return np.stack([row for row in rows if row is not None]), len(missing)
-
-
-def _known_vectors(path: Path, model: str) -> dict[str, NDArray[np.float32]]:
-    old = current(path)
-    if old is None or old.embedder_fingerprint != model:
-        return {}
-    vectors = Dense.load(path / old.generation / "dense.faiss").vectors()
-    with Catalog.open(path / old.generation / "catalog.sqlite") as catalog:
-        return {digest(model, chunk.indexed): vectors[chunk.row] for chunk in catalog.chunks()}
 
 
 def digest(*parts: str) -> str:
@@ -237,14 +134,14 @@ class Cache:
         self._connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (key, text))
         self._connection.commit()
 
-    def vector(self, key: str) -> NDArray[np.float32] | None:
-        """A kept vector."""
+    def vector(self, key: str) -> bytes | None:
+        """A kept vector's bytes, float32."""
         found = self._connection.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
-        return None if found is None else np.frombuffer(found[0], dtype=np.float32)
+        return None if found is None else bytes(found[0])
 
-    def keep_vector(self, key: str, vector: NDArray[np.float32]) -> None:
-        """Keep a vector; `commit` makes it permanent."""
-        self._connection.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (key, vector.tobytes()))
+    def keep_vector(self, key: str, vector: bytes) -> None:
+        """Keep a vector's bytes; `commit` makes it permanent."""
+        self._connection.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (key, vector))
 
     def forget_vectors(self) -> None:
         """Drop the vectors: they stand in an index now."""

@@ -114,7 +114,8 @@ class Catalog:
         found = self._all("SELECT id, root, path, title, text, sha256, metadata FROM documents WHERE id = ?", (name,))
         if not found:
             raise KeyError(name)
-        return StoredDocument(*found[0][:6], json.loads(found[0][6]))
+        key, root, path, title, text, sha256, metadata = found[0]
+        return StoredDocument(key, root, path, title, text, sha256, json.loads(metadata))
 
     def unchunked(self) -> list[str]:
         """Ids of the documents that have no chunks yet, in order."""
@@ -183,10 +184,15 @@ class Catalog:
             f"FROM chunks JOIN documents ON documents.id = document WHERE row IN ({marks})",
             rows,
         )
-        by_row = {row[0]: (StoredChunk(*row[:7], json.loads(row[7])), row[8]) for row in found}
+        by_row = {row[0]: (_chunk(row[:8]), row[8]) for row in found}
         return [by_row[row] for row in rows]
 
     def _chunks(self, where: str, values: Sequence[Any]) -> Iterator[StoredChunk]:
         query = f"SELECT row, id, document, text, context, start, end, metadata FROM chunks {where}"
         for row in self._all(query, values):
-            yield StoredChunk(*row[:7], json.loads(row[7]))
+            yield _chunk(row)
+
+
+def _chunk(columns: Sequence[Any]) -> StoredChunk:
+    row, name, document, text, context, start, end, metadata = columns
+    return StoredChunk(row, name, document, text, context, start, end, json.loads(metadata))

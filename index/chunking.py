@@ -35,6 +35,7 @@ _CODE = {
 }
 _PROSE = ["\n\n", "\n", "。", "！", "？", ". ", "；", "; ", "，", ", ", " ", ""]
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_WORD = re.compile(r"\S")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
@@ -66,14 +67,16 @@ def cut(text: str, path: str = "", *, size: int = CHUNK_SIZE, overlap: int = OVE
         chunk_size=size,
         chunk_overlap=overlap,
         length_function=_length,
-        add_start_index=True,
     )
     chunks = []
     for start, end, section in sections:
-        for piece in splitter.create_documents([text[start:end]]):
-            at = start + piece.metadata["start_index"]
-            if piece.page_content:
-                chunks.append(Chunk(piece.page_content, at, at + len(piece.page_content), section))
+        body, done = text[start:end], 0
+        for piece in splitter.split_text(body):
+            # Pieces come in order and leave no gap but white space: a piece stands at its last place before the gap.
+            ahead = _WORD.search(body, done)
+            at = body.rfind(piece, 0, (ahead.start() if ahead else done) + len(piece))
+            done = at + len(piece)
+            chunks.append(Chunk(piece, start + at, start + done, section))
     return chunks
 
 

@@ -16,6 +16,7 @@ from artrag.errors import ArtragError, UsageError
 from artrag.settings import Settings
 
 FAILED, WRONG_USAGE, ABSTAINED = 1, 2, 3
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Answers you can check: contextual RAG and Ask-Refine-Trust on local or remote models.",
@@ -82,7 +83,9 @@ def ask(
     graph: Annotated[Literal["art", "contextual_rag"], typer.Option(help="Which graph answers.")] = "art",
     k: Annotated[int | None, typer.Option("-k", help="Passages the model reads.")] = None,
     local_only: LocalOption = False,
-    trace: Annotated[Path | None, typer.Option(help="Write trace.jsonl and trace.html into this folder.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write trace.jsonl and trace.html into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question from an index or, without one, by reasoning alone."""
@@ -104,7 +107,7 @@ def ask(
     else:
         out.print(result(state))
     if trace:
-        err.print(f"trace: {trace / 'trace.html'}", style="dim")
+        err.print(f"trace: {trace / 'trace.html'}", style="dim", markup=False, soft_wrap=True)
     if state.get("abstained"):
         raise typer.Exit(ABSTAINED)
 
@@ -124,7 +127,8 @@ def search(
 
     if not question.strip():
         raise UsageError(f"the question is blank ({question!r}): say what to look for")
-    found = [passage.to_document() for passage in open_index(str(index), local_only).search(question, k)]
+    settings = _settings(local_only=local_only or None)
+    found = [p.to_document() for p in open_index(str(index), settings.local_only).search(question, k)]
     if as_json:
         _print_json({"question": question, "passages": [plain_passage(passage) for passage in found]})
     else:
@@ -185,8 +189,10 @@ def main() -> None:
         code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
         if "--json" in sys.argv:
             _print_json({"error": str(error), "type": type(error).__name__})
-        err.print(f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False)
+        err.print(f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(code)
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
         err.print("stopped; what was finished is kept", style="yellow")
         sys.exit(FAILED)

@@ -47,21 +47,23 @@ def execute(
     refuse_remote_tracing(settings)
     tracer = LocalTracer(trace / "trace.jsonl") if trace else None
     state: dict[str, Any] = {}
-    with progress_bar(console) as bar:
-        tasks: dict[str, TaskID] = {}
-        stream = graph.compile().stream(
-            dict(inputs),
-            context=settings,
-            config={"callbacks": [tracer]} if tracer else None,
-            stream_mode=["custom", "values"],
-        )
-        for mode, event in stream:
-            if mode == "values":
-                state = event  # type: ignore[assignment]
-            elif isinstance(event, dict):
-                _advance(bar, tasks, event)
-    if tracer and trace:
-        (trace / "trace.html").write_text(as_html(tracer.spans), encoding="utf-8")
+    try:
+        with progress_bar(console) as bar:
+            tasks: dict[str, TaskID] = {}
+            stream = graph.compile().stream(
+                dict(inputs),
+                context=settings,
+                config={"callbacks": [tracer]} if tracer else None,
+                stream_mode=["custom", "values"],
+            )
+            for mode, event in stream:
+                if mode == "values":
+                    state = event  # type: ignore[assignment]
+                elif isinstance(event, dict):
+                    _advance(bar, tasks, event)
+    finally:  # a run that failed is the one to look into
+        if tracer and trace:
+            (trace / "trace.html").write_text(as_html(tracer.spans), encoding="utf-8")
     return state
 
 

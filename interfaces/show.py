@@ -19,12 +19,13 @@ def progress_bar(console: Console) -> Progress:
     """A bar for long work; it goes to the console's own stream and leaves when done."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

@@ -1,4 +1,4 @@
-"""The graphs as LangGraph Studio and `langgraph dev` open them: factories without arguments, no checkpointer.
+"""The graphs as LangGraph Studio and `langgraph dev` open them: factories, called for every run, no checkpointer.
 
 What they run on comes from the run's context (`artrag.Settings`) or from `ARTRAG_*` in the environment.
 """
@@ -6,20 +6,31 @@ What they run on comes from the run's context (`artrag.Settings`) or from `ARTRA
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph
+from langgraph_sdk.runtime import ServerRuntime
 
 from artrag.interfaces.wiring import wired_art, wired_contextual_rag, wired_ingest
+from artrag.settings import Settings
 
 
-def ingest() -> CompiledStateGraph[Any, Any, Any, Any]:
+def ingest(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Index files and folders: load, chunk, contextualize, build the index."""
+    _check_settings(runtime)
     return wired_ingest().compile(name="ingest")
 
 
-def contextual_rag() -> CompiledStateGraph[Any, Any, Any, Any]:
+def contextual_rag(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Answer a question from an index of contextual passages, with citations."""
+    _check_settings(runtime)
     return wired_contextual_rag().compile(name="contextual_rag")
 
 
-def art() -> CompiledStateGraph[Any, Any, Any, Any]:
+def art(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Answer a question, doubt the answer, refine it, and say how far to trust it."""
+    _check_settings(runtime)
     return wired_art().compile(name="art")
+
+
+def _check_settings(runtime: ServerRuntime[Any]) -> None:
+    """Raise SettingsError for an unknown setting: the server drops it in silence before the graph could see it."""
+    if runtime.execution_runtime:
+        Settings.of(runtime.execution_runtime.context)

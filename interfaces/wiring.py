@@ -37,7 +37,7 @@ def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
 
 def wired_ingest() -> StateGraph[Any, Any, Any, Any]:
     """`ingest` with what the settings name."""
-    return build_ingest(embedder=SettingsEmbedder(), chat=settings_chat())
+    return build_ingest(embedder=SettingsEmbedder(), chat=settings_chat(), chat_reference=None)
 
 
 def current_settings() -> Settings:

@@ -16,7 +16,7 @@ from artrag.errors import UnknownModelError
 from artrag.evidence import Evidence, coverage, examine, term_weights, whole, without_marks
 from artrag.passages import numbered
 from artrag.protocols import Asker, Doubt, Subquestion
-from artrag.steps import Steps, awaitable, blocking, invoke
+from artrag.steps import Call, Steps, awaitable, blocking, invoke
 from artrag.text import codes, numbers
 
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
@@ -102,7 +102,8 @@ class PromptedAsker:
         self._evidence = EvidenceAsker()
 
     def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
-        messages = prompts.load("ask").format_messages(passages=numbered(passages), question=question, draft=draft)
+        prompt = yield Call(prompts.load, None, ("ask",))
+        messages = prompt.format_messages(passages=numbered(passages), question=question, draft=draft)
         reply = yield invoke(self._chat, messages)
         doubt = read_doubt(reply.text)
         if doubt is None:

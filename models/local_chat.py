@@ -1,7 +1,7 @@
 """A causal language model on this machine, as a LangChain chat model."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import PrivateAttr
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, PromptTooLongError
+
+SHORTEST_LOOP = 16
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 
@@ -118,7 +120,10 @@ class LocalChat(BaseChatModel):
         inputs = self._inputs(messages, options["max_new_tokens"])
         read = inputs["input_ids"].shape[1]
         with self._lock, torch.inference_mode():
-            tokens = self._model.generate(**inputs, **options)[0, read:]
+            tokens = self._model.generate(
+                **inputs, **options, stopping_criteria=_criteria(lambda ids: loop(ids[0, read:].tolist()) > 0)
+            )[0, read:]
+        tokens = tokens[: len(tokens) - loop(tokens.tolist())]
         text = _until(self._tokenizer.decode(tokens, skip_special_tokens=True), stop).strip()
         message = AIMessage(text, usage_metadata=_usage(read, len(tokens)))
         return ChatResult(generations=[ChatGeneration(message=message)])
@@ -131,7 +136,7 @@ class LocalChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         import torch
-        from transformers import StoppingCriteriaList, TextIteratorStreamer
+        from transformers import TextIteratorStreamer
 
         options = self._options(kwargs)
         inputs = self._inputs(messages, options["max_new_tokens"])
@@ -148,7 +153,7 @@ class LocalChat(BaseChatModel):
                             **inputs,
                             **options,
                             streamer=streamer,
-                            stopping_criteria=StoppingCriteriaList([lambda ids, *_, **__: _flags(ids, left.is_set())]),
+                            stopping_criteria=_criteria(lambda ids: left.is_set() or loop(ids[0, read:].tolist()) > 0),
                         )
                     )
             except BaseException as error:  # raised again in the reader
@@ -198,10 +203,36 @@ def _place() -> tuple[str, Any]:
     return "cpu", torch.bfloat16 if fast else torch.float32
 
 
-def _flags(ids: Any, stop: bool) -> Any:
+def _criteria(stop: Callable[[Any], bool]) -> Any:
+    """A transformers stopping criterion from a function of the tokens so far."""
     import torch
+    from transformers import StoppingCriteriaList
 
-    return torch.full((ids.shape[0],), stop, dtype=torch.bool, device=ids.device)
+    def flags(ids: Any, *_: Any, **__: Any) -> Any:
+        return torch.full((ids.shape[0],), stop(ids), dtype=torch.bool, device=ids.device)
+
+    return StoppingCriteriaList([flags])
+
+
+def loop(tokens: list[int]) -> int:
+    """How many tokens at the end only repeat what stands before them: small models loop. 0 where they do not.
+
+    A run of at most 40 tokens counts as a loop when its repetitions come to 16 tokens or more.
+    """
+    for size in range(1, 41):
+        repeats = 0
+        while _repeated(tokens, size, repeats + 1):
+            repeats += 1
+        if repeats and size * repeats >= SHORTEST_LOOP:
+            return size * repeats
+    return 0
+
+
+def _repeated(tokens: list[int], size: int, turn: int) -> bool:
+    """Does the last run of `size` tokens stand `turn` runs before the end, too?"""
+    if size * (turn + 1) > len(tokens):
+        return False
+    return tokens[-size:] == tokens[-size * (turn + 1) : -size * turn]
 
 
 def _until(text: str, stop: Sequence[str] | None) -> str:

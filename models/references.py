@@ -132,6 +132,8 @@ def _remote_chat(reference: ModelReference) -> BaseChatModel:
     options: dict[str, Any] = {"model_provider": reference.provider, "max_retries": 0}  # the nodes retry, in the open
     if reference.url:
         options |= {"base_url": reference.url, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
+    if reference.url and reference.provider == "openai":
+        options["stream_usage"] = True  # off by default for other servers: streamed replies would cost nothing
     try:
         model: BaseChatModel = init_chat_model(reference.name, **options)
     except ImportError as error:

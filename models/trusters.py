@@ -16,7 +16,7 @@ from artrag.errors import UnknownModelError
 from artrag.evidence import examine
 from artrag.passages import numbered
 from artrag.protocols import Truster
-from artrag.steps import Steps, awaitable, blocking, invoke
+from artrag.steps import Call, Steps, awaitable, blocking, invoke
 
 _GRADE = re.compile(r"\d{1,3}")
 
@@ -73,7 +73,7 @@ class PromptedTruster:
     def _score(
         self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
     ) -> Steps[list[float]]:
-        prompt = prompts.load("trust")
+        prompt = yield Call(prompts.load, None, ("trust",))
         replies = yield [
             invoke(self._chat, prompt.format_messages(passages=numbered(passages), question=question, answer=answer))
             for answer in answers

@@ -6,11 +6,11 @@ from langchain_core.runnables import Runnable
 
 from artrag import prompts
 from artrag.errors import PromptTooLongError, QuestionError
-from artrag.nodes.calling import say
+from artrag.nodes.calling import own_words, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, numbered
 from artrag.state import Candidate, QAState
-from artrag.steps import Steps
+from artrag.steps import Call, Steps
 
 NOTHING_FOUND = "The passages do not say."
 
@@ -33,7 +33,8 @@ def answer(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
         if passages == []:
             return _drafted(NOTHING_FOUND, passages)
         kind = "answer" if passages else "solve"
-        prompt = prompts.load(kind if run.settings.initial == "cot" else f"{kind}_decomposed")
+        name = kind if run.settings.initial == "cot" else f"{kind}_decomposed"
+        prompt = yield Call(prompts.load, None, (name,))
         run.tell("drafting")
         while True:
             values = {"question": state["question"]} | ({"passages": numbered(passages)} if passages else {})
@@ -51,6 +52,7 @@ def answer(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
 
 
 def _drafted(text: str, passages: Any) -> dict[str, Any]:
+    text = own_words(text)
     cited, citations = cite(text, passages)
     return {
         "draft": cited,

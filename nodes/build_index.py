@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
 
-from artrag.index.build import finish
+from artrag.index.manifest import Manifest
 from artrag.nodes.node import Run, node
 from artrag.state import IngestState
 from artrag.steps import Call, Steps
@@ -34,7 +34,8 @@ def build_index(embedder: Embeddings, *, reference: str = "") -> Runnable[Any, A
             "context": run.settings.context,
             "tell": tell,
         }
-        manifest, embedded = yield Call(finish, None, (index, build), options)
+        manifest, embedded = yield Call(_finish, None, (index, build), options)
+        truncated = yield Call(getattr, None, (embedder, "cut", 0))  # may open the model, which is no loop's business
         seconds = sum(used["seconds"] for used in (state.get("usage", {}) | run.usage()).values())
         report = {
             "index": state["index"],
@@ -45,10 +46,16 @@ def build_index(embedder: Embeddings, *, reference: str = "") -> Runnable[Any, A
             "skipped": state["skipped"],
             "context": manifest.context,
             "contexts": state["contexts"],
-            "truncated": getattr(embedder, "cut", 0),
+            "truncated": truncated,
             "seconds": round(seconds, 2),
         }
         run.tell(f"{manifest.chunks} chunks of {manifest.documents} documents")
         return {"report": report}
 
     return node("build_index", body)
+
+
+def _finish(index: Path, build: str, **options: Any) -> tuple[Manifest, int]:
+    from artrag.index.finish import finish  # brings numpy: a graph that only answers need not wait for it
+
+    return finish(index, build, **options)

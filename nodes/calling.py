@@ -1,6 +1,7 @@
 """Calling a chat model so that a fault is retried, then named; a silent empty reply is a fault."""
 
 import random
+import re
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -12,6 +13,8 @@ from artrag.steps import Steps, invoke, pause
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
+
+_MADE_UP = re.compile(r"\s*(?:</?passage>|\n\s*(?:Question|Passage|Answer the question)\b)", re.IGNORECASE)
 
 
 def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Steps[str]:
@@ -44,6 +47,12 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
         f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
         "check that it is up and reachable, or name another one"
     )
+
+
+def own_words(text: str) -> str:
+    """An answer without the next passage or question that small models go on to make up."""
+    kept = _MADE_UP.split(text, maxsplit=1)[0].strip()
+    return kept or text.strip()
 
 
 def _is_signal(error: Exception) -> bool:

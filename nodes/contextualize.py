@@ -22,7 +22,7 @@ HEAD, AROUND = 1500, 3000
 """Characters of a document that is longer than the model's window: its head, and what stands around the chunk."""
 
 
-def contextualize(chat: Runnable[Any, Any] | None = None, *, model: str = "") -> Runnable[Any, Any]:
+def contextualize(chat: Runnable[Any, Any] | None = None, *, model: str | None = "") -> Runnable[Any, Any]:
     """A node that gives every chunk its context, of the kind `Settings.context`.
 
     A context written by the model is kept as soon as it exists, so that nothing is paid for twice; one that is empty,
@@ -30,7 +30,7 @@ def contextualize(chat: Runnable[Any, Any] | None = None, *, model: str = "") ->
 
     Args:
         chat: writes the contexts of the kinds "document" and "llm".
-        model: its name, part of each context's fingerprint.
+        model: its name, part of each context's fingerprint; None: `Settings.chat`.
 
     Reads `index`, `build`; writes `contexts`.
     """
@@ -39,6 +39,7 @@ def contextualize(chat: Runnable[Any, Any] | None = None, *, model: str = "") ->
         index, build = Path(state["index"]), state["build"]
         counts = {"made": 0, "reused": 0, "rejected": 0}
         kind = run.settings.context
+        name_of_model = run.settings.chat if model is None else model
         names = yield Call(_names, None, (index, build))
         for number, name in enumerate(names, start=1):
             run.progress("situating", number, len(names))
@@ -47,13 +48,13 @@ def contextualize(chat: Runnable[Any, Any] | None = None, *, model: str = "") ->
             if kind == "document" and chat is not None:
                 text = document.text[: HEAD + AROUND]
                 said = yield from _written(
-                    chat, "contextualize_document", {"document": text}, "", model, index, run, counts
+                    chat, "contextualize_document", {"document": text}, "", name_of_model, index, run, counts
                 )
                 if said:
                     contexts = {key: f"{context}\n{said}" for key, context in contexts.items()}
             if kind == "llm" and chat is not None:
                 for piece in chunks:
-                    said = yield from _situated(chat, document, piece, model, index, run, counts)
+                    said = yield from _situated(chat, document, piece, name_of_model, index, run, counts)
                     if said:
                         contexts[piece.id] += f"\n{said}"
                     yield Call(touch, None, (index, build))
@@ -123,7 +124,8 @@ def _written(
     counts: dict[str, int],
 ) -> Steps[str]:
     """A context from the cache or the model; empty where it is unusable."""
-    messages = prompts.load(name).format_messages(**values)
+    prompt = yield Call(prompts.load, None, (name,))
+    messages = prompt.format_messages(**values)
     key = digest(model, *(message.text for message in messages))
     said = yield Call(_cached, None, (index, key))
     if said is None:

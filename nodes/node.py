@@ -8,8 +8,8 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import merge_configs, var_child_runnable_config
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
 from langgraph.runtime import Runtime, get_runtime
 
 from artrag.settings import Settings
@@ -75,27 +75,36 @@ class Run:
 Body = Callable[[Any, Run], Steps[dict[str, Any]] | dict[str, Any]]
 
 
+class Node(Runnable[Any, dict[str, Any]]):
+    """A body as a runnable; LangGraph makes the trace's step of it, so it makes none of its own."""
+
+    def __init__(self, stage: str, body: Body) -> None:
+        self.name = self._stage = stage
+        self._body = body
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        """The keys that the body writes, and `usage`."""
+        this = _begin(self._stage)
+        with _metered(ensure_config(config), this.meter):
+            made = self._body(input, this)
+            update = run(made) if isinstance(made, Generator) else made
+        return update | {"usage": this.usage()}
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        """As `invoke`, awaiting the calls of the body."""
+        this = _begin(self._stage)
+        with _metered(ensure_config(config), this.meter):
+            made = self._body(input, this)
+            update = await arun(made) if isinstance(made, Generator) else made
+        return update | {"usage": this.usage()}
+
+
 def node(stage: str, body: Body) -> Runnable[Any, dict[str, Any]]:
     """A node from `body(state, run)`, a generator of calls or a plain function, that returns the keys it writes.
 
     `usage` is added to them.
     """
-
-    def sync(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        this = _begin(stage)
-        with _metered(config, this.meter):
-            made = body(state, this)
-            update = run(made) if isinstance(made, Generator) else made
-        return update | {"usage": this.usage()}
-
-    async def twin(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        this = _begin(stage)
-        with _metered(config, this.meter):
-            made = body(state, this)
-            update = await arun(made) if isinstance(made, Generator) else made
-        return update | {"usage": this.usage()}
-
-    return RunnableLambda(sync, afunc=twin, name=stage)
+    return Node(stage, body)
 
 
 def _begin(stage: str) -> Run:

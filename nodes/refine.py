@@ -10,11 +10,11 @@ from langchain_core.tools import BaseTool
 from artrag import prompts
 from artrag.arithmetic import equations, evaluate
 from artrag.errors import CalculationError, PromptTooLongError
-from artrag.nodes.calling import say
+from artrag.nodes.calling import own_words, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, numbered
 from artrag.state import Candidate, QAState, SubquestionRecord
-from artrag.steps import Steps, invoke
+from artrag.steps import Call, Steps, invoke
 
 MOST_PASSAGES = 8
 
@@ -38,7 +38,7 @@ def refine(
         rounds = state.get("rounds", 0) + 1
         done: dict[str, Any] = {"subquestions": asked, "rounds": rounds}
         run.tell("rewriting", round=rounds)
-        prompt = prompts.load("refine" if passages else "refine_solution")
+        prompt = yield Call(prompts.load, None, ("refine" if passages else "refine_solution",))
         while True:
             values = {"question": state["question"], "draft": state["draft"], "subquestions": _listed(asked, notes)}
             values |= {"passages": numbered(passages)} if passages else {}
@@ -51,7 +51,7 @@ def refine(
                 passages = passages[:-1]
             except Exception as error:  # degrade in the open: the draft stands
                 return done | {"refine_failure": f"refine failed: {type(error).__name__}: {error}"}
-        cited, _ = cite(text, passages)
+        cited, _ = cite(own_words(text), passages)
         refined = Candidate(stage="refined", text=cited, subquestions=asked)
         return done | {"passages": passages, "candidates": [*state["candidates"], refined], "refine_failure": ""}
 

@@ -6,12 +6,14 @@ A file is a list of messages, each opened by a line `# system`, `# human` or `# 
 
 import os
 import re
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from langchain_core.prompts import ChatPromptTemplate
+from typing import TYPE_CHECKING, Any
 
 from artrag.errors import PromptError
+
+if TYPE_CHECKING:
+    from langchain_core.prompts import ChatPromptTemplate
 
 _FOLDER = Path(__file__).parent
 _ROLE = re.compile(r"^# (system|human|ai)[ \t]*$", re.MULTILINE)
@@ -22,20 +24,18 @@ def names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.md"))
 
 
-def load(name: str, folder: str | Path | None = None) -> ChatPromptTemplate:
+def load(name: str, folder: str | Path | None = None) -> "ChatPromptTemplate":
     """The prompt `name` from `folder` (default: the environment's `ARTRAG_PROMPTS`) or, failing that, the shipped one.
 
     Raises:
         PromptError: when there is no such prompt, or the file is malformed, or its variables are not the shipped ones.
     """
-    if name not in names():
-        raise PromptError(f"no prompt is called {name!r}: there are {', '.join(names())}")
-    shipped = _FOLDER / f"{name}.md"
+    shipped = _shipped(name)
     folder = folder or os.environ.get("ARTRAG_PROMPTS")
-    own = Path(folder) / f"{name}.md" if folder else shipped
-    if own == shipped or not own.exists():
-        return _read(shipped)
-    prompt, wanted = _read(own), set(_read(shipped).input_variables)
+    own = Path(folder) / f"{name}.md" if folder else None
+    if own is None or not own.exists():
+        return shipped
+    prompt, wanted = _read(own), set(shipped.input_variables)
     if set(prompt.input_variables) != wanted:
         raise PromptError(
             f"prompt {str(own)!r} uses the variables {sorted(prompt.input_variables)}: it must use {sorted(wanted)}"
@@ -43,9 +43,18 @@ def load(name: str, folder: str | Path | None = None) -> ChatPromptTemplate:
     return prompt
 
 
-def _read(path: Path) -> ChatPromptTemplate:
+@cache
+def _shipped(name: str) -> "ChatPromptTemplate":
+    if name not in names():
+        raise PromptError(f"no prompt is called {name!r}: there are {', '.join(names())}")
+    return _read(_FOLDER / f"{name}.md")
+
+
+def _read(path: Path) -> "ChatPromptTemplate":
+    from langchain_core.prompts import ChatPromptTemplate  # a tenth of a second, paid by the first prompt
+
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"prompt {str(path)!r} cannot be read: {error}") from None
     before, *parts = _ROLE.split(text)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,19 @@ class ScriptedChat(BaseChatModel):
         text = said(self.asked[-1]) if callable(said) else said
         usage = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=15)
         return ChatResult(generations=[ChatGeneration(message=AIMessage(text, usage_metadata=usage))])
+
+
+class AnsweringChat(ScriptedChat):
+    """Answers each prompt by a function of its text; it never runs out."""
+
+    def __init__(self, answer: Callable[[str], str]) -> None:
+        super().__init__(answer)
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        self.script = self.script * 2
+        made = super()._generate(*args, **kwargs)
+        self.script = self.script[:1]
+        return made
 
 
 class HashedWords(Embeddings):

@@ -407,7 +407,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 from fakes import HashedWords
 from artrag import build_ingest
-from artrag.index import build as building
+from artrag.index import finish as finishing
 
 class Slow(HashedWords):
     def embed_documents(self, texts):
@@ -418,7 +418,7 @@ class Slow(HashedWords):
         return made
 
 Slow.batches = 0
-building.EMBED_BATCH = 2
+finishing.EMBED_BATCH = 2
 build_ingest(embedder=Slow()).compile().invoke({"paths": [sys.argv[1]], "index": sys.argv[2]})
 """
 

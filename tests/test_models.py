@@ -36,6 +36,7 @@ from artrag.models import (
     wheels,
 )
 from artrag.models.askers import read_doubt
+from artrag.models.local_chat import loop
 from artrag.models.trusters import read_grade
 
 
@@ -316,3 +317,17 @@ def test_unknown_kinds(load: Any) -> None:
         load("prompted")
     with pytest.raises(UnknownModelError, match="'magic'"):
         load("magic")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "surplus"),
+    [([], 0), ([1, 2, 3], 0), ([5] * 20, 19), ([1, *[7, 8, 9] * 7], 18), (list(range(40)), 0), ([1, 2] * 8, 0)],
+)
+def test_loops_are_seen(tokens: list[int], surplus: int) -> None:
+    assert loop(tokens) == surplus
+
+
+def test_a_looping_model_is_stopped(chat: LocalChat) -> None:
+    """Random weights loop soon: the answer ends far before its limit, and keeps one turn of the loop."""
+    reply = chat.invoke("Hello", max_tokens=300)
+    assert reply.usage_metadata is not None and reply.usage_metadata["output_tokens"] < 200

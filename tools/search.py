@@ -26,7 +26,7 @@ def search_tool(
 
     def shown(found: list[Document] | None) -> tuple[str, list[Document]]:
         passages = (found or [])[:k]
-        return numbered(passages) or "Nothing was found.", passages
+        return numbered(passages, best_last=False) or "Nothing was found.", passages
 
     return StructuredTool.from_function(
         search, asearch, name=name, description=description, response_format="content_and_artifact"

@@ -1,7 +1,7 @@
 """The spans of a trace as plain data, one JSON line each."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,9 @@ class Span:
 
 
 def read_spans(path: str | Path) -> list[Span]:
-    """The spans of a JSON Lines file; a last line that was cut off is left out."""
+    """The spans of a JSON Lines file; lines that cannot be read (one that was cut off) are left out."""
     spans = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").split("\n"):  # texts may hold U+2028
         try:
             spans.append(Span(**json.loads(line)))
         except (ValueError, TypeError):
@@ -79,6 +79,6 @@ def plain(value: Any) -> Any:
         return {"role": value.type, "content": plain(value.text)}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return plain(repr(value))

@@ -56,9 +56,15 @@ def to_span(run: Run) -> Span:
         seconds=(ended - run.start_time).total_seconds(),
         inputs=_mapping(run.inputs),
         outputs=_mapping(run.outputs),
-        error=(run.error or "").strip().splitlines()[0] if run.error else "",
+        error=_first_line(run.error or ""),
         tokens=_tokens(run.outputs),
     )
+
+
+def _first_line(error: str) -> str:
+    """What went wrong, without the traceback that LangChain glues to it."""
+    lines = error.partition("Traceback (most recent call last)")[0].strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def _mapping(value: Any) -> dict[str, Any]:

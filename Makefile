@@ -1,0 +1,46 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# On Linux, a CPU build of torch spares several GB of CUDA:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test local server check notebooks docs bench clean
+
+demo: $(READY)
+	$(BIN)/artrag demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+local: $(READY)  # the embedded models
+	$(BIN)/python -m pytest -q -m local
+
+server: $(READY)  # real servers on 127.0.0.1
+	$(BIN)/python -m pytest -q -m server
+
+check: $(READY)  # what a change must pass besides the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	rm -rf build/types && $(BIN)/python -m pip install -q --no-deps --no-build-isolation --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy -p artrag
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/run.py
+
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) .artrag build artrag.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "artrag needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $(READY)
