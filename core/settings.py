@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     trust_margin: float = Field(
         0.02, ge=0, description="A refined answer must beat the draft by this much of the Truster's score."
     )
-    abstain_below: float = Field(0.3, ge=0, le=1, description="Abstain below this confidence.")
+    abstain_below: float = Field(0.2, ge=0, le=1, description="Abstain below this confidence.")
     review: bool = Field(False, description="Ask a person about answers below `review_below`.")
     review_below: float = Field(0.6, ge=0, le=1, description="Confidence below which a person is asked.")
     tool_calls: int = Field(4, ge=0, le=20, description="Tool calls a refinement may make.")

@@ -20,7 +20,7 @@ from artrag.interfaces.show import ingest_report, result
 from artrag.interfaces.wiring import settings_chat, settings_retriever, wired_art, wired_contextual_rag, wired_ingest
 from artrag.settings import Settings
 
-KINDS = ("context", "exact", "arithmetic", "chinese", "plain", "unanswerable")
+KINDS = ("context", "exact", "arithmetic", "unanswerable")
 
 
 def systems() -> dict[str, tuple[str, Callable[[], StateGraph[Any, Any, Any, Any]]]]:

@@ -27,7 +27,7 @@ class LocalChat(BaseChatModel):
     """
 
     name_or_path: str
-    max_tokens: int = 160
+    max_tokens: int = 96
     temperature: float = 0.0
     repetition_penalty: float = 1.0
 

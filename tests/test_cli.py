@@ -173,7 +173,7 @@ def test_without_an_index_the_model_reasons(run: Artrag, chat: AnsweringChat, op
 def test_an_abstention_is_exit_code_3(run: Artrag, folder: Path) -> None:
     said = run("ask", "Which alarm do bananas raise?", "--index", folder, "--json")
     assert said.code == 3 and said.json["abstained"] is True and said.json["refined"] is True
-    assert "below the floor of 0.30" in said.json["answer"] and said.json["citations"] == []
+    assert "below the floor of 0.20" in said.json["answer"] and said.json["citations"] == []
     said = run("ask", "Which alarm do bananas raise?", "--index", folder)
     assert said.code == 3 and "I cannot answer this" in said.read and "abstained" in said.read
 
