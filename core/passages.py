@@ -35,8 +35,9 @@ def _inert(text: str) -> str:
 def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Citation]]:
     """The answer with checked citation marks, and where each mark leads.
 
-    Marks that the model wrote stay where the passage exists; a sentence without one gets the passage that covers at
-    least half of it. Marks that lead nowhere are taken out. Without passages the text stays as it is.
+    Marks that the model wrote stay where the passage exists; a sentence without one, or with marks of passages that
+    do not cover half of it, gets the passage that covers it best, if that is at least half. Marks that lead nowhere
+    are taken out. Without passages the text stays as it is.
     """
     if not passages:
         return (answer if passages is None else without_marks(answer)), []
@@ -53,7 +54,8 @@ def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Ci
         shares = [coverage(bare, whole(passage), weights) for passage in passages]
         kept = [n for n in marks(sentence) if n <= len(passages)]
         best = max(range(len(shares)), key=shares.__getitem__)
-        if not kept and shares[best] >= CITE_ABOVE:
+        borne_out = [n for n in kept if shares[n - 1] >= CITE_ABOVE]
+        if shares[best] >= CITE_ABOVE and not borne_out:
             kept = [best + 1]
         body, end = _ENDING.fullmatch(bare).groups()  # type: ignore[union-attr]
         out.append(body + "".join(f" [{n}]" for n in kept) + end if body else "")

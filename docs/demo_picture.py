@@ -3,6 +3,7 @@
 python docs/demo_picture.py
 """
 
+import contextlib
 import io
 import json
 import tempfile
@@ -12,18 +13,18 @@ from rich.console import Console
 
 from artrag.interfaces.demo import read_questions, run_demo
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.absolute()
 EXAMPLES = HERE.parent / "examples"
 
 
 def main() -> None:
     """Run the demo on one question, recorded."""
     out = Console(record=True, width=112, file=io.StringIO())
-    with tempfile.TemporaryDirectory() as scratch:
-        first = Path(scratch) / "questions.jsonl"
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        first = Path("questions.jsonl")
         first.write_text(json.dumps(read_questions(EXAMPLES / "questions.jsonl")[0]), encoding="utf-8")
         run_demo(
-            folder=Path(scratch) / "index",
+            folder=Path(".artrag/demo"),
             corpus=EXAMPLES / "corpus",
             questions=first,
             out=out,

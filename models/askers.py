@@ -76,7 +76,10 @@ def _checks(question: str, draft: str, passages: Sequence[Document] | None) -> l
     asked = []
     if passages is not None:
         weights = term_weights(passages)
-        for thing in dict.fromkeys([*codes(question), *_NAME.findall(question)]):
+        named = _NAME.findall(question)
+        for thing in dict.fromkeys(
+            [*named, *(code for code in codes(question) if code not in " ".join(named).lower())]
+        ):
             asked.append(
                 Subquestion(f"What do the documents say about {thing}?", coverage(thing, read, weights) >= 0.5)
             )

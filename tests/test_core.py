@@ -142,6 +142,12 @@ def test_citations_are_checked_added_and_removed() -> None:
     assert all(c["support"] > 0.9 for c in found)
 
 
+def test_a_mark_of_the_wrong_passage_is_put_right() -> None:
+    passages = [passage("A manual of 2021.", "a.md"), passage("ER-17: the pressure is below 0.8 bar.", "b.md")]
+    assert cite("The pressure is below 0.8 bar [1]", passages)[0] == "The pressure is below 0.8 bar [2]"
+    assert cite("Something of its own [1]", passages)[0] == "Something of its own [1]"
+
+
 @given(st.text(max_size=200))
 def test_citing_never_fails_and_is_stable(answer: str) -> None:
     passages = [passage("The torque is 0.8 Nm.")]

@@ -254,6 +254,15 @@ def test_evidence_asker_doubts_what_does_not_stand_there() -> None:
     assert all(q.answered for q in good.subquestions)
 
 
+def test_evidence_asker_asks_each_thing_once() -> None:
+    doubt = EvidenceAsker().ask("What does ER-17 mean for max_flow_2?", "Low.", [passage("ER-17 means low pressure.")])
+    about = [(q.text, q.answered) for q in doubt.subquestions if "documents say" in q.text]
+    assert about == [
+        ("What do the documents say about ER-17?", True),
+        ("What do the documents say about max_flow_2?", False),
+    ]
+
+
 def test_evidence_asker_recomputes() -> None:
     doubt = EvidenceAsker().ask("Tom has 12 bags of 3.", "12 * 3 = 35. Answer: 35", None)
     assert doubt.refine_probability >= 0.9 and "wrong arithmetic" in doubt.reason
