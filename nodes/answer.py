@@ -46,13 +46,14 @@ def answer(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
                     raise QuestionError(f"the question does not fit: {error}") from None
                 passages = passages[:-1]
                 run.tell("the passages do not all fit the model's window", passages=len(passages))
-        return _drafted(draft, passages)
+        # A chain of subquestions is full of the word "Question"; only a short answer ends where one begins.
+        short = passages and run.settings.initial == "cot"
+        return _drafted(own_words(draft) if short else draft, passages)
 
     return node("answer", body)
 
 
 def _drafted(text: str, passages: Any) -> dict[str, Any]:
-    text = own_words(text)
     cited, citations = cite(text, passages)
     return {
         "draft": cited,

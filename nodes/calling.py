@@ -50,7 +50,7 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
 
 
 def own_words(text: str) -> str:
-    """An answer without the next passage or question that small models go on to make up."""
+    """A short answer without the next passage or question that small models go on to make up."""
     kept = _MADE_UP.split(text, maxsplit=1)[0].strip()
     return kept or text.strip()
 

@@ -51,7 +51,7 @@ def refine(
                 passages = passages[:-1]
             except Exception as error:  # degrade in the open: the draft stands
                 return done | {"refine_failure": f"refine failed: {type(error).__name__}: {error}"}
-        cited, _ = cite(own_words(text), passages)
+        cited, _ = cite(own_words(text) if passages else text, passages)
         refined = Candidate(stage="refined", text=cited, subquestions=asked)
         return done | {"passages": passages, "candidates": [*state["candidates"], refined], "refine_failure": ""}
 

@@ -106,6 +106,24 @@ def test_decomposition_is_a_setting() -> None:
     assert all("smaller questions" in asked for asked in chat.asked)
 
 
+MADE_UP = "Nausea [1]\n\nQuestion: And then?\nCough"
+
+
+def test_a_made_up_next_question_is_no_part_of_a_short_answer() -> None:
+    retriever = ScriptedRetriever(found=[NAUSEA])
+    assert ask(art(ScriptedChat(MADE_UP), 0.1, retriever=retriever))["answer"] == "Nausea [1]"
+    refined = ask(art(ScriptedChat("Cough.", MADE_UP), 0.9, retriever=retriever, scores={"Nausea": 0.9, "Cough": 0.1}))
+    assert refined["answer"] == "Nausea [1]"
+
+
+def test_a_chain_of_subquestions_stays_whole() -> None:
+    chain = "Two steps.\nQuestion: 3 * 4?\nIt is 3 * 4 = 12.\nAnswer: 12"
+    assert ask(art(ScriptedChat(chain), 0.1), initial="decomposition")["answer"] == chain
+    assert ask(art(ScriptedChat("No.", chain), 0.9, scores={"12": 0.9, "No": 0.1}))["answer"] == chain
+    grounded = art(ScriptedChat(chain), 0.1, retriever=ScriptedRetriever(found=[NAUSEA]))
+    assert "Answer: 12" in ask(grounded, initial="decomposition")["answer"]
+
+
 def test_refine_looks_up_open_subquestions_and_keeps_the_numbers() -> None:
     more = passage("Nausea: 13 per cent.", "c.md")
     retriever = ScriptedRetriever(found=[NAUSEA, more])
