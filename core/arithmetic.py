@@ -26,9 +26,15 @@ _SPELLING = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
 
-_NUMBER = r"[-−]?[$€£]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,9}|\d+)(?:\.\d+)?%?"
+_SIGNS = r"[-−]?[$€£]?\s?"
+_NUMBER = _SIGNS + _DIGITS
+# Every text is read in linear time: a sum is taken whole (possessively) even where no "=" follows it, and none begins
+# within a number.
 _EQUATION = re.compile(
-    rf"(?P<left>{_NUMBER}(?:\s*[-+*/x×÷−–]\s*\(?\s*{_NUMBER}\)?)+)\s*=\s*(?P<right>{_NUMBER})", re.IGNORECASE
+    rf"(?P<left>{_SIGNS}(?<!\d){_DIGITS}(?:\s*[-+*/x×÷−–]\s*+(?:\(\s*+)?{_NUMBER}\)?)++)"
+    rf"(?:\s*=\s*(?P<right>{_NUMBER}))?",
+    re.IGNORECASE,
 )
 
 
@@ -102,6 +108,8 @@ def equations(text: str) -> list[Equation]:
     """Every `a op b [op c ...] = d` stated in `text`, recomputed; what cannot be computed is left out."""
     found = []
     for match in _EQUATION.finditer(text):
+        if match["right"] is None:
+            continue
         try:
             actual, stated = evaluate(match["left"]), evaluate(match["right"])
         except CalculationError:

@@ -6,11 +6,14 @@
     │   ├── SettingsError          an unknown setting, or a value out of range
     │   ├── UnknownModelError      a model reference that names nothing
     │   ├── RemoteRefusedError     a remote model or tracer under `local_only`
-    │   └── PromptError            a prompt file that is missing or malformed
+    │   ├── PromptError            a prompt file that is missing or malformed
+    │   ├── PredictionsError       recorded predictions that cannot be read
+    │   └── TrainingDataError      rows that nothing can be learned from, or that leak the test
     ├── ModelError               a model cannot be had or did not answer
     │   ├── MissingExtraError      an optional package is not installed
     │   ├── ModelUnavailableError  weights neither cached nor to be fetched
     │   ├── ChecksumError          fetched weights are not the pinned ones
+    │   ├── PartError              a trained Asker or Truster that is missing, damaged or of another base model
     │   ├── PromptTooLongError     prompt and answer do not fit the model's window
     │   └── ModelCallError         no usable reply, after retries
     ├── IndexStoreError          an index directory cannot be used
@@ -58,6 +61,14 @@ class PromptError(UsageError):
     """A prompt file is missing or malformed."""
 
 
+class PredictionsError(UsageError):
+    """Recorded predictions cannot be read."""
+
+
+class TrainingDataError(UsageError):
+    """Nothing can be learned from the rows, or they leak the test."""
+
+
 class ModelError(ArtragError):
     """A model cannot be had or did not answer."""
 
@@ -72,6 +83,10 @@ class ModelUnavailableError(ModelError):
 
 class ChecksumError(ModelError):
     """Fetched weights are not the pinned ones."""
+
+
+class PartError(ModelError):
+    """A trained Asker or Truster is missing, damaged, or belongs to another base model."""
 
 
 class PromptTooLongError(ModelError):

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from artrag.arithmetic import equations
 from artrag.text import codes, numbers, sentences, terms
 
-_MARK = re.compile(r"\s*\[([1-9]\d?)\]")
+_MARK = re.compile(r"(?<!\s)\s*\[([1-9]\d?)\]")
 _REFUSAL = re.compile(
     r"\b(?:i (?:do not|don't|cannot|can't) (?:know|answer|find|say|provide|determine)"
     r"|i(?:'m| am) (?:not able|unable|sorry)"

@@ -1,6 +1,9 @@
 """What the nodes ask of the live objects that come in by the graph factories.
 
-Chat models, retrievers, rerankers and embedders are LangChain's own interfaces; these two are ours.
+Chat models, retrievers, rerankers and embedders are LangChain's own interfaces; these two are ours. Either may have
+`limits(passages) -> Mapping[str, float]`, the thresholds chosen with its weights ("refine_above" of an Asker,
+"trust_margin" and "abstain_below" of a Truster), and a Truster `out_of_depth(question, answer, passages) -> str`, why
+it cannot judge an answer; with an `a` in front they are awaited.
 """
 
 from collections.abc import Sequence

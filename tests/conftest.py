@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 from fakes import HashedWords, tiny_tokenizer
+from hypothesis import settings
 
 from artrag.index import Index
 from artrag.nodes import calling
+
+# A loaded machine is no failure: what must be fast has a test of its own.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """A server that speaks OpenAI's chat protocol on 127.0.0.1, says what it is told to, and fails when it is told to."""
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,15 @@ class After:
     text: str
 
 
-Said = str | Fail | Garbage | After
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Say something; a request with `logprobs` is told, for each token, how likely it and others were."""
+
+    text: str
+    tokens: tuple[dict[str, float], ...]
+
+
+Said = str | Fail | Garbage | After | Weighed
 
 
 class OpenAIServer:
@@ -113,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"error": {"message": "told to fail", "type": "test", "code": None}}, said.status)
         if isinstance(said, Garbage):
             return self._send(b'{"id": "no JSON', "application/json")
-        return self._stream(said, body) if body.get("stream") else self._json(_completion(said))
+        weights = said.tokens if isinstance(said, Weighed) and body.get("logprobs") else None
+        text = said.text if isinstance(said, Weighed) else said
+        return self._stream(text, body) if body.get("stream") else self._json(_completion(text, weights))
 
     def _stream(self, said: str, body: dict[str, Any]) -> None:
         words = said.split(" ")
@@ -140,16 +151,23 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # the client gave up waiting
 
 
-def _completion(said: str) -> dict[str, Any]:
+def _completion(said: str, weights: tuple[dict[str, float], ...] | None) -> dict[str, Any]:
     message = {"role": "assistant", "content": said}
+    logprobs = None if weights is None else {"content": [_token(likely) for likely in weights]}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": "fake",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}],
         "usage": _usage(said),
     }
+
+
+def _token(likely: dict[str, float]) -> dict[str, Any]:
+    """A token, the first of `likely`, with the others beside it."""
+    top = [{"token": token, "logprob": math.log(share), "bytes": None} for token, share in likely.items()]
+    return {**top[0], "top_logprobs": top}
 
 
 def _chunk(choices: list[dict[str, Any]]) -> dict[str, Any]:

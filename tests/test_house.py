@@ -20,9 +20,21 @@ ROOMS = {
     "tools": {"core"},
     "tracing": {"core"},
     "evaluation": {"core"},
+    "training": {"core", "prompts", "models", "index", "evaluation"},
     "nodes": {"core", "prompts", "index", "tools", "tracing", "evaluation"},
     "graphs": {"core", "prompts", "index", "tools", "tracing", "evaluation", "nodes"},
-    "interfaces": {"core", "prompts", "models", "index", "tools", "tracing", "evaluation", "nodes", "graphs"},
+    "interfaces": {
+        "core",
+        "prompts",
+        "models",
+        "index",
+        "tools",
+        "tracing",
+        "evaluation",
+        "training",
+        "nodes",
+        "graphs",
+    },
 }
 SOURCES = [(room, path) for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
 

@@ -13,13 +13,18 @@ VARIABLES = {
     "answer": {"passages", "question"},
     "answer_decomposed": {"passages", "question"},
     "ask": {"passages", "question", "draft"},
+    "asker": {"passages", "question", "draft", "checks"},
     "contextualize": {"document", "chunk"},
     "contextualize_document": {"document"},
+    "doubt": {"passages", "question", "draft"},
+    "grade": {"passages", "question", "answer"},
     "refine": {"passages", "question", "draft", "subquestions"},
     "refine_solution": {"question", "draft", "subquestions"},
     "solve": {"question"},
     "solve_decomposed": {"question"},
+    "subquestions": {"question"},
     "trust": {"passages", "question", "answer"},
+    "truster": {"passages", "question", "answer", "checks"},
 }
 MINE = "# system\nBe brief.\n\n# human\n{question}\n"
 

@@ -1,0 +1,173 @@
+"""Plots of a replay as SVG text: nothing is fetched, nothing is shown, no global state is touched."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artrag.errors import MissingExtraError
+from artrag.evaluation.calibration import Bin, CoveragePoint
+from artrag.evaluation.replay import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8a939c"
+_OWN = {"ask+trust": BLUE, "trust-only": BLUE, "ask-only": BLUE}
+_KINDS = {"both right": "#cfd6dd", "both wrong": "#8a939c", "mends": GREEN, "breaks": RED}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "artrag",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": "#98a2ad",
+    "axes.labelcolor": "#39424c",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6eaee",
+    "axes.axisbelow": True,
+    "xtick.color": "#39424c",
+    "ytick.color": "#39424c",
+    "legend.frameon": False,
+}
+
+
+def policies_plot(comparison: Comparison) -> str:
+    """The accuracy of each policy with its interval, and a line at the better of initial and refine-all."""
+
+    def draw(axes: "Axes") -> None:
+        names = sorted(comparison.policies, key=lambda name: comparison.policies[name].value)
+        for y, name in enumerate(names):
+            found = comparison.policies[name]
+            colour = _OWN.get(name, GREY)
+            axes.plot([100 * found.low, 100 * found.high], [y, y], color=colour, linewidth=2, solid_capstyle="round")
+            axes.plot(100 * found.value, y, "o", color=colour, markersize=7)
+            axes.annotate(
+                f"{100 * found.value:.1f}", (100 * found.high, y), (6, 0), textcoords="offset points", va="center"
+            )
+        axes.axvline(100 * comparison.policies[comparison.better].value, color=ORANGE, linestyle="--", linewidth=1.2)
+        axes.set_yticks(range(len(names)), names)
+        axes.margins(x=0.08)
+        axes.set_xlabel(f"accuracy, % (dashed: {comparison.better})")
+        axes.grid(axis="y", visible=False)
+
+    return _svg(draw)
+
+
+def parts_plot(parts: Mapping[str, Comparison]) -> str:
+    """What ask+trust gains, file by file, over the better of initial and refine-all in that file."""
+
+    def draw(axes: "Axes") -> None:
+        shown = list(parts.items())[::-1]
+        for y, (_, part) in enumerate(shown):
+            found = part.differences["ask+trust"]
+            colour = GREEN if found.low > 0 else RED if found.high < 0 else GREY
+            axes.plot([100 * found.low, 100 * found.high], [y, y], color=colour, linewidth=2, solid_capstyle="round")
+            axes.plot(100 * found.value, y, "o", color=colour, markersize=7)
+        # The plots' font has no glyphs for every script, and a dollar sign would open a formula.
+        names = [name.encode("ascii", "replace").decode()[-42:] for name, _ in shown]
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.axvline(0, color=ORANGE, linestyle="--", linewidth=1.2)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_xlabel("points over the better of initial and refine-all")
+        axes.grid(axis="y", visible=False)
+
+    return _svg(draw)
+
+
+def curve_plot(curve: NDArray[np.float64], refine_rate: float) -> str:
+    """The final accuracy against the share of rows refined, the most doubted first; random choice is a line."""
+
+    def draw(axes: "Axes") -> None:
+        shares = np.linspace(0, 100, len(curve))
+        axes.plot([0, 100], [100 * curve[0], 100 * curve[-1]], color=GREY, linestyle="--", label="at random")
+        axes.plot(shares, 100 * curve, color=BLUE, linewidth=2, label="most doubted first")
+        at = float(np.interp(100 * refine_rate, shares, 100 * curve))
+        axes.plot(100 * refine_rate, at, "o", color=ORANGE, markersize=8, label="the threshold in use")
+        axes.set_xlabel("share of drafts refined, %")
+        axes.set_ylabel("accuracy, %")
+        axes.legend(loc="best")
+
+    return _svg(draw)
+
+
+def calibration_plot(trust: Sequence[Bin], ask: Sequence[Bin]) -> str:
+    """Stated probability against the share that came true, in equal-mass bins."""
+
+    def draw(axes: "Axes") -> None:
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
+        for bins, colour, mark, label in (
+            (trust, BLUE, "o", "Truster: the final answer is right"),
+            (ask, ORANGE, "s", "Asker: the draft is wrong"),
+        ):
+            axes.plot([b.probability for b in bins], [b.share for b in bins], f"{mark}-", color=colour, label=label)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("stated probability")
+        axes.set_ylabel("share that came true")
+        axes.legend(loc="upper left")
+
+    return _svg(draw)
+
+
+def risk_coverage_plot(points: Sequence[CoveragePoint]) -> str:
+    """The share of wrong answers among the surest, against the share of questions answered."""
+
+    def draw(axes: "Axes") -> None:
+        xs, ys = [100 * p.coverage for p in points], [100 * p.risk for p in points]
+        axes.axhline(ys[-1], color=GREY, linestyle="--", linewidth=1, label="without abstaining")
+        axes.plot(xs, ys, color=BLUE, linewidth=2, marker="o" if len(xs) < 40 else None, label="surest answers first")
+        axes.axvline(80, color=ORANGE, linewidth=1, label="80% coverage")
+        axes.set_xlim(0, 101)
+        axes.set_ylim(0, 1.08 * max(*ys, 1))
+        axes.set_xlabel("coverage: questions answered, %")
+        axes.set_ylabel("risk: wrong among them, %")
+        axes.legend(loc="best")
+
+    return _svg(draw)
+
+
+def margins_plot(margins: Mapping[str, Sequence[float]], margin: float) -> str:
+    """By how much the Truster prefers the refined answer to the draft, by what refining did to the row."""
+
+    def draw(axes: "Axes") -> None:
+        values = np.concatenate([np.asarray(margins[kind], dtype=np.float64) for kind in _KINDS])
+        low, high = np.percentile(values, [0.5, 99.5]) if len(values) else (0.0, 1.0)
+        edges = np.linspace(low, high if high > low else low + 1, 41)
+        axes.hist(
+            [np.clip(margins[kind], edges[0], edges[-1]) for kind in _KINDS],
+            bins=edges.tolist(),
+            stacked=True,
+            color=list(_KINDS.values()),
+            label=[f"{kind} ({len(margins[kind])})" for kind in _KINDS],
+        )
+        axes.axvline(margin, color=ORANGE, linestyle="--", linewidth=1.4, label=f"margin {margin:.3g}")
+        axes.set_xlabel("score of the refined answer minus score of the draft")
+        axes.set_ylabel("rows")
+        axes.legend(loc="best")
+
+    return _svg(draw)
+
+
+def _svg(draw: Callable[["Axes"], None], *, height: float = 3.6) -> str:
+    """One figure as an `<svg>` element, the same bytes for the same data.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(f"plots need {error.name!r}: pip install 'artrag[train]'") from None
+    out = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
