@@ -1,4 +1,4 @@
-"""art: [retrieve] -> answer -> ask -> {trust | refine -> trust}."""
+"""art: [retrieve] -> answer -> ask -> {trust | [sample] -> refine -> trust}."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -20,6 +20,7 @@ def build_art(
     truster: Truster,
     retriever: Runnable[Any, Any] | None = None,
     tools: Sequence[BaseTool] = (),
+    sampler: Runnable[Any, Any] | None = None,
 ) -> StateGraph[QAState, Settings, QAInput, QAState]:
     """A question to an answer with a confidence: Ask, Refine, Trust (Shridhar et al., arXiv 2311.07961).
 
@@ -29,6 +30,7 @@ def build_art(
         truster: chooses among all answers seen.
         retriever: any LangChain retriever; without one the chat model reasons alone.
         tools: LangChain tools that take a text; `refine` offers them each open subquestion.
+        sampler: the chat model at a temperature; writes `Settings.samples` further drafts of a doubted answer.
     """
     graph = StateGraph(QAState, context_schema=Settings, input_schema=QAInput)
     graph.add_node("receive", nodes.receive())
@@ -45,7 +47,12 @@ def build_art(
         graph.add_edge("receive", "retrieve")
         graph.add_edge("retrieve", "answer")
     graph.add_edge("answer", "ask")
-    graph.add_conditional_edges("ask", after_ask, {"doubted": "refine", "not doubted": "trust"})
+    doubted = "refine"
+    if sampler is not None:
+        graph.add_node("sample", nodes.sample(sampler))
+        graph.add_edge("sample", "refine")
+        doubted = "sample"
+    graph.add_conditional_edges("ask", after_ask, {"doubted": doubted, "not doubted": "trust"})
     graph.add_edge("refine", "trust")
     graph.add_conditional_edges(
         "trust", after_trust, {"not sure yet": "ask", "a person decides": "review", "answered": END}

@@ -13,6 +13,8 @@ from rich.text import Text
 import artrag
 from artrag.errors import ArtragError
 from artrag.index.store import Index
+from artrag.models.opening import part_folder
+from artrag.models.parts import Kind, read_part
 from artrag.models.references import ModelReference
 from artrag.models.wheels import CATALOGUE, cache, cached
 from artrag.settings import Settings
@@ -118,18 +120,25 @@ def list_models(settings: Settings) -> list[dict[str, Any]]:
                 "stays_here": parsed.stays_here(),
             }
         )
-    for role, kind in (("asker", settings.asker), ("truster", settings.truster)):
-        rows.append(
-            {
-                "role": role,
-                "reference": kind,
-                "title": kind,
-                "licence": "Apache-2.0",
-                "weights": None,
-                "stays_here": True,
-            }
-        )
+    rows += [_part_row("asker", settings.asker), _part_row("truster", settings.truster)]
     return rows
+
+
+def _part_row(kind: Kind, name: str) -> dict[str, Any]:
+    """An Asker or Truster: what it is made of, how it did on its development questions, and where it lies."""
+    row = {"role": kind, "reference": name, "title": name, "licence": "Apache-2.0", "weights": None, "stays_here": True}
+    if name in ("evidence", "prompted"):
+        return row
+    try:
+        folder = part_folder(kind, name)
+        part = read_part(folder, kind)
+    except ArtragError as error:
+        return row | {"title": str(error)}
+    figure = "auc" if kind == "asker" else "within_question_auc"
+    value = (part.figures.get(figure) or {}).get("value")
+    title = f"{part.variant}, {figure} {value:.2f}" if value is not None else part.variant
+    licence = "Apache-2.0, see its MODEL_CARD.md" if name == "trained" else "yours"
+    return row | {"title": title, "licence": licence, "weights": str(folder)}
 
 
 def show_models(rows: list[dict[str, Any]]) -> Table:

@@ -3,7 +3,7 @@
 The command line and Studio use the same graphs; only the settings differ from run to run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,11 +22,18 @@ from artrag.protocols import Doubt
 from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
 
+SAMPLING = 0.7
+"""Temperature of further drafts."""
+
 
 def wired_art() -> StateGraph[Any, Any, Any, Any]:
     """`art` on what the settings name; without an index the chat model reasons alone."""
     return build_art(
-        chat=settings_chat(), asker=SettingsAsker(), truster=SettingsTruster(), retriever=settings_retriever()
+        chat=settings_chat(),
+        asker=SettingsAsker(),
+        truster=SettingsTruster(),
+        retriever=settings_retriever(),
+        sampler=settings_chat(temperature=SAMPLING),
     )
 
 
@@ -55,13 +62,15 @@ def refuse_remote_tracing(settings: Settings) -> None:
         )
 
 
-def settings_chat() -> Runnable[Any, Any]:
-    """The chat model of the settings."""
+def settings_chat(temperature: float | None = None) -> Runnable[Any, Any]:
+    """The chat model of the settings, at a temperature where one is given."""
 
     def body(messages: Any) -> Steps[Any]:
         settings = current_settings()
         refuse_remote_tracing(settings)
         chat = yield Call(load_chat, None, (settings.chat,), {"local_only": settings.local_only})
+        if temperature is not None:
+            chat = chat.model_copy(update={"temperature": temperature})
         return (yield invoke(chat, messages))
 
     def sync(messages: Any) -> Any:
@@ -111,12 +120,15 @@ class SettingsAsker:
     """The Asker of the settings."""
 
     def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
-        asker = load_asker(current_settings().asker, chat=settings_chat())
+        asker = yield _opening(load_asker, current_settings().asker)
         doubt: Doubt = yield method(asker, "ask", question, draft, passages)
         return doubt
 
-    ask = blocking(_ask)
-    aask = awaitable(_ask)
+    def _limits(self, passages: Sequence[Document] | None = None) -> Steps[Mapping[str, float]]:
+        return (yield from _limits_of((yield _opening(load_asker, current_settings().asker)), passages))
+
+    ask, aask = blocking(_ask), awaitable(_ask)
+    limits, alimits = blocking(_limits), awaitable(_limits)
 
 
 class SettingsTruster:
@@ -125,19 +137,41 @@ class SettingsTruster:
     def _score(
         self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
     ) -> Steps[list[float]]:
-        truster = load_truster(current_settings().truster, chat=settings_chat())
+        truster = yield _opening(load_truster, current_settings().truster)
         scores: list[float] = yield method(truster, "score", question, answers, passages)
         return scores
 
     def _confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[float]:
-        truster = load_truster(current_settings().truster, chat=settings_chat())
+        truster = yield _opening(load_truster, current_settings().truster)
         confidence: float = yield method(truster, "confidence", question, answer, passages)
         return confidence
 
-    score = blocking(_score)
-    ascore = awaitable(_score)
-    confidence = blocking(_confidence)
-    aconfidence = awaitable(_confidence)
+    def _limits(self, passages: Sequence[Document] | None = None) -> Steps[Mapping[str, float]]:
+        return (yield from _limits_of((yield _opening(load_truster, current_settings().truster)), passages))
+
+    def _out_of_depth(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[str]:
+        truster = yield _opening(load_truster, current_settings().truster)
+        if not hasattr(truster, "out_of_depth"):
+            return ""
+        reason: str = yield method(truster, "out_of_depth", question, answer, passages)
+        return reason
+
+    score, ascore = blocking(_score), awaitable(_score)
+    confidence, aconfidence = blocking(_confidence), awaitable(_confidence)
+    limits, alimits = blocking(_limits), awaitable(_limits)
+    out_of_depth, aout_of_depth = blocking(_out_of_depth), awaitable(_out_of_depth)
+
+
+def _opening(load: Callable[..., Any], kind: str) -> Call:
+    """The call that opens a part; it may read weights, so an asynchronous run makes it in a thread."""
+    return Call(load, None, (kind,), {"chat": settings_chat()})
+
+
+def _limits_of(part: Any, passages: Sequence[Document] | None) -> Steps[Mapping[str, float]]:
+    if not hasattr(part, "limits"):
+        return {}
+    found: Mapping[str, float] = yield method(part, "limits", passages)
+    return found
 
 
 class SettingsEmbedder(Embeddings):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from artrag.models.askers import EvidenceAsker, PromptedAsker, load_asker
+    from artrag.models.judges import ExpectedGradeTruster, LikelihoodAsker
     from artrag.models.local_chat import LocalChat
     from artrag.models.local_embeddings import LocalEmbeddings
     from artrag.models.references import ModelReference, load_chat, load_embedder
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _HOME = {
     "EvidenceAsker": "artrag.models.askers",
     "EvidenceTruster": "artrag.models.trusters",
+    "ExpectedGradeTruster": "artrag.models.judges",
+    "LikelihoodAsker": "artrag.models.judges",
     "LocalChat": "artrag.models.local_chat",
     "LocalEmbeddings": "artrag.models.local_embeddings",
     "ModelReference": "artrag.models.references",
@@ -27,6 +30,8 @@ _HOME = {
 __all__ = [
     "EvidenceAsker",
     "EvidenceTruster",
+    "ExpectedGradeTruster",
+    "LikelihoodAsker",
     "LocalChat",
     "LocalEmbeddings",
     "ModelReference",

@@ -6,37 +6,47 @@ ART (Shridhar et al., arXiv 2311.07961), Section 3.2. The prompted kind is the p
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from artrag import prompts
-from artrag.errors import UnknownModelError
-from artrag.evidence import Evidence, coverage, examine, term_weights, whole, without_marks
+from artrag.evidence import Evidence, coverage, examine, is_refusal, term_weights, whole, without_marks
+from artrag.models.opening import open_trained
+from artrag.models.signals import asked_for, given_numbers
 from artrag.passages import numbered
 from artrag.protocols import Asker, Doubt, Subquestion
 from artrag.steps import Call, Steps, awaitable, blocking, invoke
 from artrag.text import codes, numbers
+from artrag.working import near, read_steps
 
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w-]+(?:\s+[A-Z][\w-]+)*")
 MOST_SUBQUESTIONS = 6
+BORNE_OUT = "the evidence bears out the draft"
 
 
-def load_asker(kind: Literal["evidence", "prompted"] | Asker = "evidence", *, chat: Any = None) -> Asker:
-    """The Asker of that kind; a live one is handed back. The prompted kind needs `chat`.
+def load_asker(kind: str | Path | Asker = "trained", *, chat: Any = None) -> Asker:
+    """The Asker that a name or a folder stands for; a live one is handed back.
+
+    Args:
+        kind: "trained" for the shipped one, "evidence", "prompted" (needs `chat`), or the folder of a trained part.
+        chat: the chat model that a prompted Asker asks.
 
     Raises:
-        UnknownModelError: there is no such kind.
+        UnknownModelError: there is no such Asker.
+        PartError: the folder holds no trained Asker, or one of another version or base model.
     """
-    if not isinstance(kind, str):
+    if not isinstance(kind, str | Path):
         return kind
     if kind == "evidence":
         return EvidenceAsker()
     if kind == "prompted" and chat is not None:
         return PromptedAsker(chat)
-    raise UnknownModelError(f"no asker {kind!r}: name 'evidence', or 'prompted' together with a chat model")
+    opened: Asker = open_trained("asker", kind)
+    return opened
 
 
 class EvidenceAsker:
@@ -48,9 +58,10 @@ class EvidenceAsker:
 
     def ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Doubt:
         """See `artrag.protocols.Asker`."""
-        seen = examine(question, draft, passages)
         asked = list(_checks(question, draft, passages))[:MOST_SUBQUESTIONS]
-        probability, reason = weigh(seen)
+        probability, reason = weigh(examine(question, draft, passages))
+        if passages is None and reason == BORNE_OUT:
+            reason = "nothing that can be checked speaks against the draft"
         return Doubt(asked, probability, reason)
 
 
@@ -68,30 +79,44 @@ def weigh(seen: Evidence) -> tuple[float, str]:
     for doubt, _ in doubts:
         kept *= 1 - doubt
     strongest, reason = max(doubts)
-    return 1 - kept, reason if strongest > 0.25 else "the evidence bears out the draft"
+    return 1 - kept, reason if strongest > 0.25 else BORNE_OUT
 
 
 def _checks(question: str, draft: str, passages: Sequence[Document] | None) -> list[Subquestion]:
-    read = "\n".join(whole(passage) for passage in passages or ())
-    asked = []
-    if passages is not None:
-        weights = term_weights(passages)
-        named = _NAME.findall(question)
-        for thing in dict.fromkeys(
-            [*named, *(code for code in codes(question) if code not in " ".join(named).lower())]
-        ):
-            asked.append(
-                Subquestion(f"What do the documents say about {thing}?", coverage(thing, read, weights) >= 0.5)
-            )
-        known = set(numbers(read))
-        for number in dict.fromkeys(numbers(without_marks(draft))):
-            if number not in numbers(question):
-                asked.append(Subquestion(f"Where does the number {number:g} come from?", number in known))
+    if passages is None:
+        return open_points(question, draft)
+    read = "\n".join(whole(passage) for passage in passages)
+    weights = term_weights(passages)
+    named = _NAME.findall(question)
+    things = dict.fromkeys([*named, *(code for code in codes(question) if code not in " ".join(named).lower())])
+    asked = [
+        Subquestion(f"What do the documents say about {thing}?", coverage(thing, read, weights) >= 0.5)
+        for thing in things
+    ]
+    known = set(numbers(read))
+    for number in dict.fromkeys(numbers(without_marks(draft))):
+        if number not in numbers(question):
+            asked.append(Subquestion(f"Where does the number {number:g} come from?", number in known))
     seen = examine(question, draft, passages)
     asked += [Subquestion(f"What is {wrong.split('=')[0].strip()}?", False) for wrong in seen.wrong]
     if not asked or (seen.support < 0.5 and all(check.answered for check in asked)):
         asked.append(Subquestion(question, seen.support >= 0.5 and not (seen.refuses or seen.empty)))
     return asked
+
+
+def open_points(question: str, draft: str) -> list[Subquestion]:
+    """What the working of a draft leaves open: wrong steps, numbers of the question it does not use, what is asked."""
+    steps = read_steps(draft)
+    used = [number for step in steps for number in step.operands]
+    asked = [Subquestion(f"What is {step.text}?", False) for step in steps if not step.correct]
+    if steps:
+        asked += [
+            Subquestion(f"What does the number {number:g} change?", False)
+            for number in given_numbers(question)
+            if not any(near(each, number) or near(100 * each, number) for each in used)
+        ]
+    ended = bool(draft.strip()) and not is_refusal(draft)
+    return [*asked[: MOST_SUBQUESTIONS - 1], Subquestion(asked_for(question), ended)]
 
 
 class PromptedAsker:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 class LocalChat(BaseChatModel):
     """A transformers model that answers chats, greedily unless a temperature is given.
 
-    One call at a time uses the model; others wait. Special tokens inside messages are taken apart, so that no
-    document can open a turn of its own.
+    With a `seed` the same prompt is answered the same way at any temperature; a call with `n` gives that many answers,
+    made side by side. One call at a time uses the model; others wait. Special tokens inside messages are taken apart,
+    so that no document can open a turn of its own.
     """
 
     name_or_path: str
     max_tokens: int = 96
     temperature: float = 0.0
+    seed: int | None = None
     repetition_penalty: float = 1.0
 
     _model: Any = PrivateAttr()
@@ -53,7 +56,7 @@ class LocalChat(BaseChatModel):
         except ImportError as error:
             raise MissingExtraError(f"local models need {error.name!r}: pip install 'artrag[local]'") from None
         logging.disable_progress_bar()
-        device, dtype = _place()
+        device, dtype = place()
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -67,7 +70,12 @@ class LocalChat(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.name_or_path, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {
+            "model_name": self.name_or_path,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "max_tokens": self.max_tokens,
+        }
 
     @property
     def window(self) -> int:
@@ -80,13 +88,8 @@ class LocalChat(BaseChatModel):
 
     def prompt(self, messages: Sequence[BaseMessage]) -> str:
         """The chat as the model reads it, ready for its answer."""
-        turns = [{"role": _ROLES.get(m.type, "user"), "content": self._inert(m.text)} for m in messages]
+        turns = [{"role": _ROLES.get(m.type, "user"), "content": inert(self._tokenizer, m.text)} for m in messages]
         return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-
-    def _inert(self, text: str) -> str:
-        for token in self._tokenizer.all_special_tokens:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
 
     def _inputs(self, messages: Sequence[BaseMessage], max_tokens: int) -> Any:
         inputs = self._tokenizer(self.prompt(messages), return_tensors="pt", add_special_tokens=False)
@@ -119,14 +122,30 @@ class LocalChat(BaseChatModel):
         options = self._options(kwargs)
         inputs = self._inputs(messages, options["max_new_tokens"])
         read = inputs["input_ids"].shape[1]
-        with self._lock, torch.inference_mode():
-            tokens = self._model.generate(
-                **inputs, **options, stopping_criteria=_criteria(lambda ids: loop(ids[0, read:].tolist()) > 0)
-            )[0, read:]
-        tokens = tokens[: len(tokens) - loop(tokens.tolist())]
-        text = _until(self._tokenizer.decode(tokens, skip_special_tokens=True), stop).strip()
-        message = AIMessage(text, usage_metadata=_usage(read, len(tokens)))
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        wanted = kwargs.get("n", 1)
+        with self._lock, _seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
+            made = self._model.generate(
+                **inputs,
+                **options,
+                num_return_sequences=wanted if options["do_sample"] else 1,
+                stopping_criteria=_criteria(lambda row: loop(row[read:].tolist()) > 0),
+            )[:, read:]
+        answers = [self._ended(row.tolist()) for row in made]
+        generations = [
+            # The prompt was read once, however many answers it has.
+            ChatGeneration(message=AIMessage(_until(text, stop).strip(), usage_metadata=_usage(0 if n else read, size)))
+            for n, (text, size) in enumerate(answers)
+        ]
+        return ChatResult(generations=generations * (wanted // len(generations)))
+
+    def _ended(self, tokens: list[int]) -> tuple[str, int]:
+        """The text of an answer and its length in tokens, without its padding and the loop at its end."""
+        ends = self._model.generation_config.eos_token_id
+        marks = {self._tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])}
+        end = next((at for at, token in enumerate(tokens, start=1) if token in marks), len(tokens))
+        tokens = tokens[:end]
+        tokens = tokens[: len(tokens) - loop(tokens)]
+        return self._tokenizer.decode(tokens, skip_special_tokens=True), len(tokens)
 
     def _stream(
         self,
@@ -147,13 +166,13 @@ class LocalChat(BaseChatModel):
 
         def work() -> None:
             try:
-                with self._lock, torch.inference_mode():
+                with self._lock, _seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
                     outcome.append(
                         self._model.generate(
                             **inputs,
                             **options,
                             streamer=streamer,
-                            stopping_criteria=_criteria(lambda ids: left.is_set() or loop(ids[0, read:].tolist()) > 0),
+                            stopping_criteria=_criteria(lambda row: left.is_set() or loop(row[read:].tolist()) > 0),
                         )
                     )
             except BaseException as error:  # raised again in the reader
@@ -193,7 +212,15 @@ class LocalChat(BaseChatModel):
         return [float(p) for p in torch.softmax(logits[first], dim=0)]
 
 
-def _place() -> tuple[str, Any]:
+def inert(tokenizer: Any, text: str) -> str:
+    """The text with its special tokens taken apart: it cannot open a turn of its own. Half characters become "?"."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def place() -> tuple[str, Any]:
     """The device, and the number format that it is fast in."""
     import torch
 
@@ -203,13 +230,26 @@ def _place() -> tuple[str, Any]:
     return "cpu", torch.bfloat16 if fast else torch.float32
 
 
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Draw from a generator of this seed, and leave the process's own one as it is."""
+    if seed is None:
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def _criteria(stop: Callable[[Any], bool]) -> Any:
-    """A transformers stopping criterion from a function of the tokens so far."""
+    """A transformers stopping criterion from a function of one answer's tokens so far."""
     import torch
     from transformers import StoppingCriteriaList
 
     def flags(ids: Any, *_: Any, **__: Any) -> Any:
-        return torch.full((ids.shape[0],), stop(ids), dtype=torch.bool, device=ids.device)
+        return torch.tensor([stop(row) for row in ids], dtype=torch.bool, device=ids.device)
 
     return StoppingCriteriaList([flags])
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 
-from artrag.errors import MissingExtraError, RemoteRefusedError, UnknownModelError
+from artrag.errors import MissingExtraError, ModelUnavailableError, RemoteRefusedError, UnknownModelError
 from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER
 
 if TYPE_CHECKING:
@@ -115,6 +115,35 @@ def load_embedder(
         return _remote_embedder(reference)
     with _LOADING:
         return _local_embedder(_folder(reference, progress), reference.text)
+
+
+def weights_folder(model: str, *, progress: "Progress | None" = None) -> Path:
+    """The folder with the weights of a model that is run here; fetched where they are not yet.
+
+    Raises:
+        UnknownModelError: the reference names nothing, or a remote model.
+        ModelUnavailableError: its weights are neither cached nor to be fetched.
+    """
+    reference = ModelReference.parse(model)
+    if reference.kind == "remote":
+        raise UnknownModelError(f"{model!r} is a remote model: name one whose weights are here ({EMBEDDED_CHAT!r})")
+    with _LOADING:
+        if reference.kind == "hf":
+            return Path(_from_hub(reference.name))
+        return Path(_folder(reference, progress))
+
+
+def _from_hub(name: str) -> str:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtraError(f"local models need {error.name!r}: pip install 'artrag[local]'") from None
+    try:
+        return str(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]))
+    except Exception as error:  # the hub has a class for every way of not having it
+        raise ModelUnavailableError(
+            f"'hf:{name}' is neither cached nor to be fetched: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _permitted(text: str, local_only: bool) -> ModelReference:

@@ -6,14 +6,15 @@ ART (Shridhar et al., arXiv 2311.07961), Section 3.4; the trained kind learns fr
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from artrag import prompts
-from artrag.errors import UnknownModelError
 from artrag.evidence import examine
+from artrag.models.opening import open_trained
 from artrag.passages import numbered
 from artrag.protocols import Truster
 from artrag.steps import Call, Steps, awaitable, blocking, invoke
@@ -21,23 +22,31 @@ from artrag.steps import Call, Steps, awaitable, blocking, invoke
 _GRADE = re.compile(r"\d{1,3}")
 
 
-def load_truster(kind: Literal["evidence", "prompted"] | Truster = "evidence", *, chat: Any = None) -> Truster:
-    """The Truster of that kind; a live one is handed back. The prompted kind needs `chat`.
+def load_truster(kind: str | Path | Truster = "trained", *, chat: Any = None) -> Truster:
+    """The Truster that a name or a folder stands for; a live one is handed back.
+
+    Args:
+        kind: "trained" for the shipped one, "evidence", "prompted" (needs `chat`), or the folder of a trained part.
+        chat: the chat model that judges for a prompted Truster.
 
     Raises:
-        UnknownModelError: there is no such kind.
+        UnknownModelError: there is no such Truster.
+        PartError: the folder holds no trained Truster, or one of another version or base model.
     """
-    if not isinstance(kind, str):
+    if not isinstance(kind, str | Path):
         return kind
     if kind == "evidence":
         return EvidenceTruster()
     if kind == "prompted" and chat is not None:
         return PromptedTruster(chat)
-    raise UnknownModelError(f"no truster {kind!r}: name 'evidence', or 'prompted' together with a chat model")
+    opened: Truster = open_trained("truster", kind)
+    return opened
 
 
 class EvidenceTruster:
     """Ranks answers by what can be checked about them; the score lies between 0 and 1."""
+
+    pointwise = True
 
     # Logistic weights: (constant, support, on topic, numbers found, wrong equation, right equation, refusal, empty).
     # Their scale was fitted to the embedded model's answers to the thirty development questions of examples/.
@@ -67,6 +76,8 @@ class EvidenceTruster:
 
 class PromptedTruster:
     """The chat model grades each answer from 0 to 100 (`prompts/trust.md`); one that cannot be read counts as 50."""
+
+    pointwise = True
 
     def __init__(self, chat: Runnable[Any, Any]) -> None:
         self._chat = chat

@@ -14,6 +14,7 @@ from artrag.nodes.refine import refine
 from artrag.nodes.rerank import rerank
 from artrag.nodes.retrieve import retrieve
 from artrag.nodes.review import review
+from artrag.nodes.sample import sample
 from artrag.nodes.trust import trust
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "rerank",
     "retrieve",
     "review",
+    "sample",
     "trust",
 ]

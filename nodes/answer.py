@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from artrag import prompts
@@ -32,12 +33,10 @@ def answer(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
         passages = state.get("passages")
         if passages == []:
             return _drafted(NOTHING_FOUND, passages)
-        kind = "answer" if passages else "solve"
-        name = kind if run.settings.initial == "cot" else f"{kind}_decomposed"
-        prompt = yield Call(prompts.load, None, (name,))
         run.tell("drafting")
         while True:
-            values = {"question": state["question"]} | ({"passages": numbered(passages)} if passages else {})
+            name, values = draft_prompt(state["question"], passages, run)
+            prompt = yield Call(prompts.load, None, (name,))
             try:
                 draft = yield from say(chat, prompt.format_messages(**values), run)
                 break
@@ -51,6 +50,13 @@ def answer(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
         return _drafted(own_words(draft) if short else draft, passages)
 
     return node("answer", body)
+
+
+def draft_prompt(question: str, passages: list[Document] | None, run: Run) -> tuple[str, dict[str, str]]:
+    """The prompt of a draft and its values: from passages or by reasoning, step by step or by subquestions."""
+    kind = "answer" if passages else "solve"
+    values = {"question": question} | ({"passages": numbered(passages)} if passages else {})
+    return kind if run.settings.initial == "cot" else f"{kind}_decomposed", values
 
 
 def _drafted(text: str, passages: Any) -> dict[str, Any]:

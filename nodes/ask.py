@@ -22,12 +22,14 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
     """
 
     def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
+        passages = state.get("passages")
         try:
-            doubt = yield method(asker, "ask", state["question"], state["draft"], state.get("passages"))
+            doubt = yield method(asker, "ask", state["question"], state["draft"], passages)
+            limits = (yield method(asker, "limits", passages)) if hasattr(asker, "limits") else {}
         except Exception as error:  # degrade in the open: a draft without doubts is better than no draft
             return _decided([], 0.0, False, f"ask failed: {type(error).__name__}: {error}", run)
         asked = [cast(SubquestionRecord, asdict(subquestion)) for subquestion in doubt.subquestions]
-        wanted = doubt.refine_probability >= run.settings.refine_above
+        wanted = doubt.refine_probability >= run.settings.limit("refine_above", limits)
         left = run.settings.rounds - state.get("rounds", 0)
         reason = doubt.reason if not wanted or left > 0 else f"{doubt.reason}, but no round is left"
         return _decided(asked, doubt.refine_probability, wanted and left > 0, reason, run)

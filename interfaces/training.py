@@ -1,0 +1,181 @@
+"""`artrag train`: recorded predictions in, trained parts out."""
+
+import json
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from artrag.errors import UsageError
+from artrag.settings import EMBEDDED_CHAT
+
+if TYPE_CHECKING:
+    from artrag.evaluation.predictions import Prediction
+    from artrag.models.parts import Kind
+
+HELD_OUT = 7
+"""Without a dev file every seventh question is held out."""
+
+train = typer.Typer(help="Train an Asker, a Truster, or both from recorded answers.", no_args_is_help=True)
+
+Variant = Literal["signals", "encoder", "causal"]
+Predictions = Annotated[
+    list[Path], typer.Option("--predictions", help="Recorded answers with labels, .jsonl or .jsonl.gz.")
+]
+More = Annotated[list[Path] | None, typer.Argument(help="Further files of recorded answers.")]
+Dev = Annotated[
+    Path | None, typer.Option("--dev", help="Recorded answers to other questions; none: every seventh is held out.")
+]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of the trained part.")]
+VariantOption = Annotated[
+    Variant,
+    typer.Option(help="signals: a small network over checks, minutes; encoder: 22M, LoRA; causal: a language model."),
+]
+Base = Annotated[str, typer.Option(help="Base model of the causal variant.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes of encoder and causal variants.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many rows for encoder and causal variants.")]
+Seed = Annotated[int, typer.Option(help="Of weights and draws.")]
+Budget = Annotated[
+    float | None, typer.Option("--refine-budget", min=0, max=1, help="The most that may be refined, as a share.")
+]
+AnsweredRight = Annotated[
+    float, typer.Option(min=0, max=1, help="Accuracy wanted of the answers that are not abstained from.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@train.command()
+def asker(
+    predictions: Predictions,
+    out: Out,
+    more: More = None,
+    dev: Dev = None,
+    variant: VariantOption = "signals",
+    base: Base = EMBEDDED_CHAT,
+    epochs: Epochs = 1,
+    limit: Limit = None,
+    seed: Seed = 0,
+    refine_budget: Budget = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an Asker: is a draft wrong, and what does it leave open?"""
+    options = {"base": base, "epochs": epochs, "limit": limit, "seed": seed}
+    _train(["asker"], variant, [*predictions, *(more or [])], dev, out, options, refine_budget, 0.66, as_json)
+
+
+@train.command()
+def truster(
+    predictions: Predictions,
+    out: Out,
+    more: More = None,
+    dev: Dev = None,
+    variant: VariantOption = "signals",
+    base: Base = EMBEDDED_CHAT,
+    epochs: Epochs = 1,
+    limit: Limit = None,
+    seed: Seed = 0,
+    answered_right: AnsweredRight = 0.66,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a Truster: which of several answers to a question is right, and how sure is that?"""
+    options = {"base": base, "epochs": epochs, "limit": limit, "seed": seed}
+    _train(["truster"], variant, [*predictions, *(more or [])], dev, out, options, None, answered_right, as_json)
+
+
+@train.command()
+def art(
+    predictions: Predictions,
+    out: Out,
+    more: More = None,
+    dev: Dev = None,
+    seed: Seed = 0,
+    refine_budget: Budget = None,
+    answered_right: AnsweredRight = 0.66,
+    as_json: JsonOption = False,
+) -> None:
+    """Train Asker and Truster, calibrate them, choose the thresholds and write a report, in one go."""
+    paths = [*predictions, *(more or [])]
+    _train(["asker", "truster"], "signals", paths, dev, out, {"seed": seed}, refine_budget, answered_right, as_json)
+
+
+def _train(
+    kinds: "Sequence[Kind]",
+    variant: Variant,
+    paths: Sequence[Path],
+    dev: Path | None,
+    out: Path,
+    options: dict[str, Any],
+    refine_budget: float | None,
+    answered_right: float,
+    as_json: bool,
+) -> None:
+    from artrag.interfaces.show import progress_bar
+
+    learn, check = _rows(paths, dev)
+    err = Console(stderr=True)
+    with progress_bar(err) as bar:
+        task = bar.add_task("training", total=100)
+
+        def tell(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=int(100 * share))
+
+        if variant == "signals":
+            from artrag.training.worked import Plan, train_art
+
+            plan = Plan(seed=options["seed"], refine_budget=refine_budget, answered_right=answered_right)
+            found = train_art(learn, check, out, kinds=kinds, plan=plan, tell=tell)
+        else:
+            found = _trainer(kinds[0], variant)(learn, check, out, **_options(variant, options), progress=tell)
+    found |= {"variant": variant, "out": str(out)}
+    if as_json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        Console().print(_table(found))
+
+
+def _rows(paths: Sequence[Path], dev: Path | None) -> "tuple[list[Prediction], list[Prediction]]":
+    from artrag.evaluation.predictions import normal_question, read_predictions
+
+    rows = read_predictions(*paths)
+    if dev is not None:
+        return rows, read_predictions(dev)
+    words = [normal_question(row.question).encode("utf-8", "replace") for row in rows]
+    out = [zlib.crc32(question) % HELD_OUT == 0 for question in words]
+    learn = [row for row, held in zip(rows, out, strict=True) if not held]
+    check = [row for row, held in zip(rows, out, strict=True) if held]
+    if not learn or not check:
+        raise UsageError(
+            f"{len(rows)} rows are too few to hold questions out of: give --dev FILE with other questions, or more rows"
+        )
+    return learn, check
+
+
+def _trainer(kind: "Kind", variant: Variant) -> Any:
+    if variant == "causal":
+        from artrag.training.causal import train_causal_asker, train_causal_truster
+
+        return train_causal_asker if kind == "asker" else train_causal_truster
+    from artrag.training.encoder import train_encoder_asker, train_encoder_truster
+
+    return train_encoder_asker if kind == "asker" else train_encoder_truster
+
+
+def _options(variant: Variant, options: dict[str, Any]) -> dict[str, Any]:
+    return options if variant == "causal" else {name: options[name] for name in ("epochs", "limit", "seed")}
+
+
+def _table(found: dict[str, Any]) -> Table:
+    table = Table(title=f"trained: {found['out']}", title_justify="left")
+    for name in ("figure on dev", "value", "95%"):
+        table.add_column(name, justify="left" if name == "figure on dev" else "right")
+    for name, value in found.items():
+        if isinstance(value, dict) and set(value) == {"value", "low", "high"} and value["value"] is not None:
+            table.add_row(name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+    for name, limit in (found.get("thresholds") or {}).items():
+        table.add_row(name, f"{limit:.3f}", "chosen")
+    return table

@@ -1,0 +1,1 @@
+"""Recorded predictions to trained Askers and Trusters."""

@@ -1,0 +1,296 @@
+"""Train an Asker or Truster that is a small encoder with LoRA weights and a linear head, and measure it on dev.
+
+Both learn from couples of a right and a wrong answer. Those of the Truster answer the same question; its loss is
+-log sigmoid(r(right) - r(wrong)) (ART, Section 3.4) and half of the cross-entropy of right and wrong. Those of the
+Asker are drawn from all questions, so that both classes weigh the same; its loss is the cross-entropy alone.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artrag.errors import MissingExtraError
+from artrag.evaluation.calibration import auc, fit_calibration, pair_wins
+from artrag.evaluation.intervals import clustered_ratios, clustered_statistic
+from artrag.evaluation.predictions import Prediction, check_split, normal_question
+from artrag.evaluation.replay import choose_settings, plain
+from artrag.evaluation.scoring import score_rows
+from artrag.evaluation.thresholds import choose_threshold
+from artrag.models.causal_model import ADAPTER, base_weights, quiet
+from artrag.models.encoder import EncoderAsker, EncoderTruster
+from artrag.models.encoder_model import (
+    CONFIG,
+    HEAD,
+    VERSION,
+    WINDOW,
+    EncoderModel,
+    encoded,
+    open_encoder,
+    scored,
+    stacked,
+)
+from artrag.models.local_chat import place
+from artrag.models.parts import Kind, Part, sha256, write_part
+from artrag.models.references import weights_folder
+from artrag.models.wheels import Progress
+from artrag.settings import EMBEDDED_EMBEDDER
+from artrag.training.encoder_data import (
+    Answer,
+    Couple,
+    answers_seen,
+    asker_couples,
+    drawn,
+    faced,
+    item,
+    measured,
+    truster_couples,
+)
+from artrag.training.lora import CHECKPOINT, Encoded, Loss, Plan, Run, Trained, peak_memory_mb, save_adapter
+from artrag.training.worked import THRESHOLDS, TOLERANCE, Known
+
+DEV_COUPLES = 300
+"""Couples of dev that choose the checkpoint at most."""
+MEASURED = 2000
+"""Answers of dev that calibration, thresholds and figures rest on, give or take a question."""
+CROSS_ENTROPY = 0.5
+ANSWERED_RIGHT = 0.66
+"""The accuracy wanted of the answers that are not abstained from."""
+
+
+def train_encoder_asker(
+    train: Sequence[Prediction],
+    dev: Sequence[Prediction],
+    out: Path,
+    *,
+    base: str = EMBEDDED_EMBEDDER,
+    epochs: int = 1,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the Asker and leave it in `out`; a killed run goes on when it is called again.
+
+    Where rows of dev can be replayed, they choose the threshold; the refined answer stands for what the Truster will
+    choose.
+
+    Args:
+        train: recorded answers with labels.
+        dev: of other questions; they choose the checkpoint (by loss), the calibration and the threshold.
+        out: folder of the part.
+        base: reference of the encoder.
+        epochs: passes over the couples, at most.
+        seed: of couples, head and order.
+        limit: use at most so many couples of train, and so many answers of dev.
+        progress: told how far it is.
+
+    Returns:
+        `auc` and `within_question_auc` of "the draft is wrong", with intervals over questions; `thresholds`, `losses`,
+        `rows`, `steps`, `stopped`, `tokens`, `seconds` and `peak_memory_mb`.
+
+    Raises:
+        TrainingDataError: one class only, or a question in both parts.
+        MissingExtraError: the extra `train` is not installed.
+    """
+    return _trained("asker", train, dev, out, base, Plan(epochs=epochs, seed=seed, **_HOW), limit, progress)
+
+
+def train_encoder_truster(
+    train: Sequence[Prediction],
+    dev: Sequence[Prediction],
+    out: Path,
+    *,
+    base: str = EMBEDDED_EMBEDDER,
+    epochs: int = 1,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the Truster with the pairwise loss; arguments, figures and errors as for the Asker.
+
+    Its figures are those of "the answer is right"; its thresholds are the margin and the abstention floor.
+    """
+    return _trained("truster", train, dev, out, base, Plan(epochs=epochs, seed=seed, **_HOW), limit, progress)
+
+
+_HOW: dict[str, Any] = {"rate": 1e-3, "batch": 16, "rank": 16, "window": WINDOW, "evaluations": 8}
+
+
+def _trained(
+    kind: Kind,
+    train: Sequence[Prediction],
+    dev: Sequence[Prediction],
+    out: Path,
+    base: str,
+    plan: Plan,
+    limit: int | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    check_split(train, dev)
+    begun = time.monotonic()
+    couples = asker_couples if kind == "asker" else truster_couples
+    learn = drawn(couples(train, seed=plan.seed), limit, plan.seed)
+    check = drawn(couples(dev, seed=plan.seed), min(DEV_COUPLES, limit or DEV_COUPLES), plan.seed)
+    rows = measured(kind, dev, min(MEASURED, limit or MEASURED), plan.seed)
+    trained = _fitted(kind, learn, check, out, base, plan, progress)
+    model = EncoderModel.load(weights_folder(base), out, window=plan.window)
+    part = Part(
+        kind=kind,
+        variant="encoder",
+        base=base,
+        base_sha256=sha256(base_weights(weights_folder(base))),
+        files=dict.fromkeys((ADAPTER, CONFIG, HEAD), ""),
+        data=_sources(train),
+        options=asdict(plan) | {"text": VERSION} | answers_seen(learn),
+    )
+    if progress:
+        progress("measuring on dev", 1.0)
+    seen = faced(kind, rows)
+    raw = np.asarray(model.scores([item(one) for one in seen]))
+    right = np.asarray([bool(answer.correct) for _, answer in seen])
+    calibration = fit_calibration(raw, right).as_dict()
+    part = replace(part, calibration=calibration, figures=_figures(kind, seen, raw, right))
+    part = replace(part, thresholds=_thresholds(model, part, rows))
+    write_part(out, part)
+    (out / CHECKPOINT).unlink()
+    return {
+        "kind": kind,
+        "variant": part.variant,
+        **part.figures,
+        "thresholds": part.thresholds,
+        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
+        "rows": trained.rows | {"measured": len(seen)},
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "stopped": trained.stopped,
+        "tokens": trained.tokens,
+        "seconds": {"training": trained.seconds, "all": round(time.monotonic() - begun, 1)},
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _fitted(
+    kind: Kind,
+    learn: Sequence[Couple],
+    check: Sequence[Couple],
+    out: Path,
+    base: str,
+    plan: Plan,
+    progress: Progress | None,
+) -> Trained:
+    """Train, and leave adapter, its configuration and the head in `out`."""
+    try:
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    out.mkdir(parents=True, exist_ok=True)
+    folder = weights_folder(base, progress=progress)
+    tell = progress or (lambda _what, _share: None)
+    device, _ = place()
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        encoder, tokenizer = open_encoder(folder)
+        window = min(plan.window, int(encoder.config.max_position_embeddings))
+        counts = {"in": len(learn), "shortened": 0}
+        train = _encoded(tokenizer, window, learn, counts, tell)
+        dev = _encoded(tokenizer, window, check, dict(counts), tell)
+        # Dropout of LoRA's own costs a CPU as much as the matrices; the encoder's stays.
+        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.0, target_modules="all-linear")
+        with quiet():
+            encoder = get_peft_model(encoder, config)
+        head = torch.nn.Linear(encoder.config.hidden_size, 1)
+        model = torch.nn.ModuleDict({"encoder": encoder, "head": head}).to(device)
+        mark = hashlib.sha256(
+            json.dumps([kind, sha256(base_weights(folder)), asdict(plan), train, dev]).encode()
+        ).hexdigest()
+        run = Run(model, _loss(kind, tokenizer, device), plan, out, device, _rate)
+        trained = run.go(train, dev, counts, mark, tell, f"training the {kind}")
+    save_adapter(encoder, out, base)
+    weights = {"weight": head.weight.detach().cpu()[0].clone(), "bias": head.bias.detach().cpu()[0].clone()}
+    save_file(weights, out / HEAD)
+    return trained
+
+
+def _encoded(
+    tokenizer: Any, window: int, couples: Sequence[Couple], counts: dict[str, int], tell: Progress
+) -> list[Encoded]:
+    """The couples as (right, wrong) tokens; counts those of which one was cut."""
+    made: list[Encoded] = []
+    for done, couple in enumerate(couples):
+        (right, one), (wrong, other) = (encoded(tokenizer, window, each) for each in couple)
+        counts["shortened"] += one or other
+        made.append((right, wrong))
+        if done % 500 == 0:
+            tell("reading answers", done / len(couples))
+    return made
+
+
+def _loss(kind: Kind, tokenizer: Any, device: str) -> Loss:
+    from torch.nn.functional import softplus
+
+    def loss(model: Any, couples: Sequence[Encoded]) -> Any:
+        rows = [right for right, _ in couples] + [wrong for _, wrong in couples]
+        found = scored(
+            model["encoder"], model["head"].weight[0], model["head"].bias[0], stacked(tokenizer, rows, device)
+        )
+        right, wrong = found[: len(couples)], found[len(couples) :]
+        cross_entropy = (softplus(-right).mean() + softplus(wrong).mean()) / 2
+        return cross_entropy if kind == "asker" else softplus(wrong - right).mean() + CROSS_ENTROPY * cross_entropy
+
+    return loss
+
+
+def _rate(step: int, steps: int, plan: Plan) -> float:
+    """A linear warm-up, then linearly down to nothing."""
+    warm = max(1, round(plan.warmup * steps))
+    return plan.rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))
+
+
+def _sources(train: Sequence[Prediction]) -> list[dict[str, Any]]:
+    sources = Counter(answer.source for row in train for answer in row.candidates)
+    return [{"source": source, "answers": count} for source, count in sorted(sources.items())]
+
+
+def _figures(kind: Kind, seen: Sequence[Answer], raw: NDArray[Any], right: NDArray[np.bool_]) -> dict[str, Any]:
+    """The areas under the curve: over all rows, and over pairs of different answers to a question by one source."""
+    scores, labels = (-raw, ~right) if kind == "asker" else (raw, right)
+    questions = [normal_question(row.question) for row, _ in seen]
+
+    def over_all(at: NDArray[Any]) -> float:
+        return auc(scores[at], labels[at])
+
+    different = {(questions[n], answer.source, answer.text): n for n, (_, answer) in enumerate(seen)}
+    places = list(different.values())
+    groups = [(question, source) for question, source, _ in different]
+    wins, pairs = pair_wins(scores[places], labels[places], groups)
+    asked = [question for question, _ in dict.fromkeys(groups)]
+    return {
+        "auc": _rounded(plain(clustered_statistic(over_all, questions))),
+        "within_question_auc": _rounded(plain(clustered_ratios(wins[None], pairs[None], asked)[0])),
+    }
+
+
+def _rounded(interval: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 4) for name, value in interval.items()}
+
+
+def _thresholds(model: EncoderModel, part: Part, rows: Sequence[Prediction]) -> dict[str, float]:
+    """Threshold, or margin and floor, on the rows that can be replayed; none where none can."""
+    unknown = Known({}, {}, {})
+    if part.kind == "asker":
+        drafts = score_rows(rows, EncoderAsker(model, part), unknown).rows
+        kept, refined = [row.correct[0] for row in drafts], [row.correct[row.latest] for row in drafts]
+        found = choose_threshold([row.doubt for row in drafts], kept, refined, tolerance=TOLERANCE) if drafts else None
+        return {"refine_above": found.value} if found else {}
+    answers = score_rows(rows, unknown, EncoderTruster(model, part))
+    chosen = choose_settings(answers, at_least=ANSWERED_RIGHT, tolerance=TOLERANCE) if answers.rows else {}
+    return {name: value for name, value in chosen.items() if name in THRESHOLDS["truster"]}
