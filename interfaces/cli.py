@@ -13,6 +13,9 @@ import typer
 from rich.console import Console
 
 from artrag.errors import ArtragError, UsageError
+from artrag.interfaces.collecting import collect, convert, traces
+from artrag.interfaces.evaluating import evaluate
+from artrag.interfaces.training import train
 from artrag.settings import Settings
 
 FAILED, WRONG_USAGE, ABSTAINED = 1, 2, 3
@@ -24,6 +27,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluate, name="evaluate")
+app.add_typer(train, name="train")
+app.add_typer(traces, name="traces")
+app.command()(collect)
+app.command()(convert)
 out, err = Console(), Console(stderr=True)
 
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Index directory.")]
