@@ -31,11 +31,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from artrag.arithmetic import equations
+from word_problems import Problem, problems_of, refine_prompt, solution, solve_prompt, solver_rows
+
 from artrag.errors import TrainingDataError
 from artrag.evaluation.intervals import bootstrap, paired
 from artrag.evaluation.labels import label
@@ -47,7 +48,6 @@ from artrag.evaluation.predictions import (
     write_predictions,
 )
 from artrag.evaluation.replay import choose_settings, plain, replay_scored
-from artrag.evaluation.rows import read_rows
 from artrag.evaluation.scoring import score_rows
 from artrag.models.askers import EvidenceAsker
 from artrag.models.causal import CausalAsker, CausalTruster
@@ -57,111 +57,16 @@ from artrag.models.trained import TrainedAsker, TrainedTruster
 from artrag.models.trusters import EvidenceTruster
 from artrag.protocols import Asker, Truster
 from artrag.settings import EMBEDDED_CHAT
-from artrag.text import numbers
 from artrag.training.causal import train_causal_asker, train_causal_truster
-from artrag.training.causal_data import Row
 from artrag.training.lora import Plan, fine_tune
 from artrag.training.ngrams import NgramBaseline
 from artrag.training.worked import train_art
 
-OPERATORS: dict[str, Callable[[float, float], float]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-}
 CHUNK = 64
 MOST_TOKENS = 48
 TEMPERATURE = 0.7
 
 Parts = Callable[[list[Prediction], list[Prediction], Path, str], tuple[Asker, Truster]]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A word problem; `prefix` is its calculation in Polish notation, "" where it is not given."""
-
-    id: str
-    question: str
-    final: float
-    prefix: str = ""
-
-
-def solution(prefix: str, *, spoil: Callable[[float], float] | None = None) -> tuple[str, float] | None:
-    """The calculation step by step and what it comes to; None where a step has no short decimal.
-
-    `spoil` changes the result of the last step: a slip of the pen.
-    """
-    tokens, steps = prefix.split(), []
-
-    def value() -> float:
-        token = tokens.pop(0)
-        if token not in OPERATORS:
-            return float(token)
-        a, b = value(), value()
-        result = OPERATORS[token](a, b)
-        if round(result, 4) != result:
-            raise ValueError(result)
-        steps.append((f"{a:g} {token} {b:g}", result))
-        return result
-
-    try:
-        final = value()
-    except (ValueError, ZeroDivisionError, IndexError):
-        return None
-    if spoil and steps:
-        final = spoil(final)
-        steps[-1] = (steps[-1][0], final)
-    lines = [f"{step} = {result:g}." for step, result in steps]
-    return " ".join([*lines, f"Final answer: {final:g}"]), final
-
-
-def spoilt(problem: Problem, draw: random.Random) -> str:
-    """A wrong solution: another operation, another number of the question, or (half of them) a slip in the result."""
-    tokens = problem.prefix.split()
-    for _ in range(10):
-        kind = draw.randrange(4)
-        changed, slip = list(tokens), None
-        if kind == 0:
-            place = draw.choice([i for i, token in enumerate(tokens) if token in OPERATORS])
-            changed[place] = draw.choice([name for name in OPERATORS if name != tokens[place]])
-        elif kind == 1:
-            place = draw.choice([i for i, token in enumerate(tokens) if token not in OPERATORS])
-            changed[place] = f"{draw.choice(numbers(problem.question) or [1.0]):g}"
-        else:
-            slip = draw.choice([-10.0, -1.0, 1.0, 10.0])
-        made = solution(" ".join(changed), spoil=(lambda x, s=slip: x + s) if slip else None)
-        if made and abs(made[1] - problem.final) > 1e-6:
-            return made[0]
-    return "Final answer: 0"
-
-
-def solve_prompt(question: str) -> list[Message]:
-    """What the solver reads."""
-    return [{"role": "system", "content": "Solve the problem."}, {"role": "user", "content": question}]
-
-
-def refine_prompt(question: str, draft: str) -> list[Message]:
-    """What the solver reads to correct its draft: the calculator has answered what can be calculated."""
-    notes = [f"- {e.text} is wrong: it is {e.actual:g}" for e in equations(draft) if not e.correct]
-    asked = "\n".join(notes or ["- Is the draft right?"])
-    text = f"{question}\n\nDraft: {draft}\n\nOpen questions:\n{asked}"
-    return [{"role": "system", "content": "Correct the draft."}, {"role": "user", "content": text}]
-
-
-def solver_rows(problems: Sequence[Problem], seed: int) -> list[Row]:
-    """One solution a problem, and for every second one a correction, half of them of a right draft."""
-    draw, rows = random.Random(seed), []  # noqa: S311
-    for place, problem in enumerate(problems):
-        made = solution(problem.prefix)
-        if made is None:
-            continue
-        said = [{"role": "assistant", "content": made[0]}]
-        rows.append(Row(prompt=solve_prompt(problem.question), completion=said))
-        if place % 2:
-            draft = spoilt(problem, draw) if place % 4 == 1 else made[0]
-            rows.append(Row(prompt=refine_prompt(problem.question, draft), completion=said))
-    return rows
 
 
 class Stages:
@@ -331,13 +236,6 @@ def with_parts(rows: list[Prediction], dev: list[Prediction], asker: Asker, trus
             test, refine_above=settings["refine_above"], trust_margin=settings["trust_margin"]
         ).as_dict()
     return found
-
-
-def problems_of(path: Path) -> list[Problem]:
-    """The problems of a file."""
-    return [
-        Problem(row["id"], row["question"], row["final"], row.get("equation_prefix", "")) for _, row in read_rows(path)
-    ]
 
 
 def main() -> None:

@@ -29,10 +29,9 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,9}|\d+)(?:\.\d+)?%?"
 _SIGNS = r"[-−]?[$€£]?\s?"
 _NUMBER = _SIGNS + _DIGITS
-# Every text is read in linear time: a sum is taken whole (possessively) even where no "=" follows it, and none begins
-# within a number.
+# Every text is read in linear time: a sum is taken whole even where no "=" follows it, and none begins within a number.
 _EQUATION = re.compile(
-    rf"(?P<left>{_SIGNS}(?<!\d){_DIGITS}(?:\s*[-+*/x×÷−–]\s*+(?:\(\s*+)?{_NUMBER}\)?)++)"
+    rf"(?P<left>{_SIGNS}(?<!\d){_DIGITS}(?:\s*[-+*/x×÷−–]\s*(?:\(\s*)?{_NUMBER}\)?)+)"
     rf"(?:\s*=\s*(?P<right>{_NUMBER}))?",
     re.IGNORECASE,
 )

@@ -141,3 +141,12 @@ def probability(calibration: Mapping[str, Any], raw: float) -> float:
         raise PartError(f"no calibration {kind!r}: known are 'platt' and 'isotonic'; train the part again")
     logit = calibration.get("scale", 1.0) * raw + calibration.get("shift", 0.0)
     return 0.5 * (1 + math.tanh(logit / 2))  # the logistic, without an overflow
+
+
+def raw_score(calibration: Mapping[str, Any], chance: float) -> float:
+    """The raw score that `probability` makes this chance of: for an answer that is judged by other means."""
+    if calibration.get("kind") == "isotonic":
+        return float(np.interp(chance, calibration["probabilities"], calibration["scores"]))
+    chance = min(max(chance, 1e-6), 1 - 1e-6)
+    logit = math.log(chance / (1 - chance))
+    return float((logit - calibration.get("shift", 0.0)) / (calibration.get("scale", 1.0) or 1.0))

@@ -14,7 +14,7 @@ from artrag.errors import PartError
 from artrag.evidence import Evidence, examine
 from artrag.models.askers import EvidenceAsker, open_points, weigh
 from artrag.models.heads import Head
-from artrag.models.parts import Kind, Part, probability, read_part
+from artrag.models.parts import Kind, Part, probability, raw_score, read_part
 from artrag.models.signals import NAMES, VERSION, signals
 from artrag.models.trusters import EvidenceTruster
 from artrag.protocols import Doubt
@@ -65,12 +65,19 @@ class TrainedTruster:
         return self.part.thresholds if passages is None else {}
 
     def score(self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None) -> list[float]:
-        """See `artrag.protocols.Truster`; answers of which none calculates anything are scored by the evidence."""
-        named = [signals(question, answer) for answer in answers] if passages is None else []
-        if not any(map(_calculates, named)):
+        """See `artrag.protocols.Truster`; one that calculates nothing gets the score that means its evidence."""
+        if passages is not None:
             return self._grounded.score(question, answers, passages)
-        raw = self._head.raw(self._head.row(named))
-        return [float(value) if answer.strip() else EMPTY for value, answer in zip(raw, answers, strict=True)]
+        named = [signals(question, answer) for answer in answers]
+        raw = map(float, self._head.raw(self._head.row(named)))
+        return [self._one(question, *one) for one in zip(answers, named, raw, strict=True)]
+
+    def _one(self, question: str, answer: str, named: Mapping[str, float], raw: float) -> float:
+        if not answer.strip():
+            return EMPTY
+        if _calculates(named):
+            return raw
+        return raw_score(self.part.calibration, self._grounded.confidence(question, answer, None))
 
     def confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> float:
         """See `artrag.protocols.Truster`; out of its depth no higher than the evidence allows."""

@@ -1,6 +1,6 @@
 """Causal Asker and Truster on tiny random weights: what is learned, resumed, kept whole, and refused."""
 
-import importlib.util
+import importlib
 import itertools
 import json
 import random
@@ -23,7 +23,7 @@ from artrag.models.causal_model import ADAPTER, CausalModel, fitted, padded
 from artrag.models.parts import MANIFEST, Part, probability
 from artrag.models.references import weights_folder
 from artrag.protocols import Asker, Subquestion, Truster
-from artrag.training import causal, lora
+from artrag.training import causal, lora, lora_batches
 from artrag.training.causal import train_causal_asker, train_causal_truster
 from artrag.training.causal_data import Pair, Row, asker_rows, labelled, marked, truster_pairs
 from artrag.training.lora import CHECKPOINT, LOSSES, Plan, fine_rank, fine_tune
@@ -39,7 +39,7 @@ def _tiny_matrices() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, causal_model):
+        for module in (lora, lora_batches, causal_model):
             patch.setattr(module, "place", lambda: ("cpu", torch.float32))
         yield
     torch.set_num_threads(before)
@@ -170,7 +170,7 @@ def test_a_checkpoint_of_another_run_is_refused(tuned: tuple[Path, lora.Trained]
 def test_half_precision_trains_and_reads_too(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    for module in (lora, causal_model):
+    for module in (lora, lora_batches, causal_model):
         monkeypatch.setattr(module, "place", lambda: ("cpu", torch.bfloat16))
     trained = fine_tune(toy(4), toy(1), tmp_path, base=base, plan=replace(TOY, epochs=2))
     curve = [line["loss"] for line in losses(tmp_path) if "loss" in line]
@@ -189,13 +189,13 @@ def test_it_stops_early_and_keeps_the_best(base: str, tmp_path: Path) -> None:
     assert trained.stopped == "early" and trained.steps < 80
     assert trained.dev_loss == pytest.approx(min(dev), abs=1e-5) and dev[-2] > min(dev) < dev[-1]
     kept = CausalModel.load(Path(base), adapter=tmp_path)
-    rows = lora._encoded_row(kept.tokenizer, against, 256, {"shortened": 0, "dropped": 0})
-    assert lora._completion_loss(kept.model, rows, 2, "cpu").item() == pytest.approx(min(dev), rel=1e-2)
+    rows = lora_batches.encode_rows(kept.tokenizer, against, 256, {"shortened": 0, "dropped": 0})
+    assert lora_batches.completion_loss(kept.model, rows, 2, "cpu").item() == pytest.approx(min(dev), rel=1e-2)
 
 
 def test_a_rate_that_blows_up_is_named(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        lora, "_completion_loss", lambda model, *_: sum(p.sum() for p in model.parameters()) * float("nan")
+        lora, "completion_loss", lambda model, *_: sum(p.sum() for p in model.parameters()) * float("nan")
     )
     with pytest.raises(TrainingDataError, match="lower the rate"):
         fine_tune(toy(1), toy(1), tmp_path, base=base, plan=TOY)
@@ -212,7 +212,7 @@ def test_no_answer_is_cut() -> None:
             prompt=[{"role": "user", "content": 500 * "x"}, {"role": "assistant", "content": "- q\n"}], completion=said
         ),
     ]
-    made = lora._encoded_row(tokenizer, rows, 128, counts)
+    made = lora_batches.encode_rows(tokenizer, rows, 128, counts)
     assert counts == {"shortened": 2, "dropped": 1} and len(made) == 3
     for prompt, answer in made:
         assert tokenizer.decode(answer) == "the whole answer<|im_end|>"
@@ -233,7 +233,7 @@ def test_only_the_completion_counts_and_each_row_counts_the_same(base: str) -> N
     for prompt, answer in rows:
         logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
         each.append(torch.nn.functional.cross_entropy(logits, torch.tensor(answer)))
-    together = lora._completion_loss(model, rows, tokenizer.pad_token_id, "cpu")
+    together = lora_batches.completion_loss(model, rows, tokenizer.pad_token_id, "cpu")
     assert together.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-4)
 
 
@@ -244,7 +244,7 @@ def test_the_ranking_loss_is_the_papers(base: str) -> None:
         def forward(self, input_ids: Any, **_: Any) -> Any:
             return type("Out", (), {"logits": input_ids[:, -1:].float()})
 
-    loss = lora._ranking_loss(Scores(), [((9, 5), (7, 3)), ((1,), (4,))], 0, "cpu")
+    loss = lora_batches.ranking_loss(Scores(), [((9, 5), (7, 3)), ((1,), (4,))], 0, "cpu")
     expected = -(torch.nn.functional.logsigmoid(torch.tensor([2.0, -3.0]))).mean()
     assert float(loss) == pytest.approx(float(expected))
 
@@ -273,11 +273,11 @@ def test_the_same_seed_gives_the_same_weights(base: str, tmp_path: Path) -> None
 
 def test_steps_hold_every_row_once_an_epoch_and_sort_by_length_a_little() -> None:
     sizes = [n % 37 for n in range(100)]
-    plan = Plan(epochs=2, batch=4)
-    steps = list(lora._steps(sizes, plan))
+    steps = list(lora_batches.steps_of(sizes, epochs=2, batch=4, seed=0))
     for epoch in (steps[:25], steps[25:]):
         assert sorted(i for step in epoch for i in step) == list(range(100))
-    assert steps == list(lora._steps(sizes, plan)) != list(lora._steps(sizes, replace(plan, seed=1)))
+    again, other = (list(lora_batches.steps_of(sizes, epochs=2, batch=4, seed=seed)) for seed in (0, 1))
+    assert steps == again != other
     spread = [max(sizes[i] for i in step) - min(sizes[i] for i in step) for step in steps]
     assert sum(spread) / len(spread) < 8
     assert [min(sizes[i] for i in step) for step in steps[:8]] != sorted(
@@ -288,16 +288,16 @@ def test_steps_hold_every_row_once_an_epoch_and_sort_by_length_a_little() -> Non
 def test_batches_bound_the_tokens_and_do_not_change_the_loss(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[lora.Encoded] = [((1,) * n, (2,)) for n in (5, 700, 90, 1500, 90, 200, 200, 100, 300)]
-    made = list(lora._batches(rows, "cpu"))
+    rows: list[lora_batches.Encoded] = [((1,) * n, (2,)) for n in (5, 700, 90, 1500, 90, 200, 200, 100, 300)]
+    made = list(lora_batches.batches(rows, "cpu"))
     assert sorted(row for batch in made for row in batch) == sorted(rows) and len(made) == 4
     assert all(len(batch) == 1 or len(batch) * max(sum(map(len, row)) for row in batch) <= 1024 for batch in made)
     plan = replace(TOY, epochs=1)
     fine_tune(toy(8), toy(2), tmp_path / "large", base=base, plan=plan)
-    monkeypatch.setitem(lora.TOGETHER, "cpu", 40)
+    monkeypatch.setitem(lora_batches.TOGETHER, "cpu", 40)
     fine_tune(toy(8), toy(2), tmp_path / "small", base=base, plan=plan)
     for one, other in zip(losses(tmp_path / "large"), losses(tmp_path / "small"), strict=True):
-        assert one == pytest.approx(other, rel=0.05)  # the dropout falls elsewhere
+        assert one == pytest.approx(other, rel=1e-3)
 
 
 def test_the_rate_warms_up_and_falls_off() -> None:
@@ -631,34 +631,45 @@ def test_figures_are_of_the_wrong_draft_and_of_the_right_answer(
 
 
 @pytest.fixture(scope="module")
-def live() -> Any:
+def live() -> Iterator[Any]:
     """The script benchmarks/live_art.py as a module."""
-    specification = importlib.util.spec_from_file_location("live_art", ROOT / "benchmarks" / "live_art.py")
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["live_art"] = module
-    specification.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("live_art")
 
 
-def test_solutions_are_written_from_polish_notation(live: Any) -> None:
-    assert live.solution("* 56 9") == ("56 * 9 = 504. Final answer: 504", 504)
-    assert live.solution("- 25000 * 1500 8")[0] == "1500 * 8 = 12000. 25000 - 12000 = 13000. Final answer: 13000"
-    assert live.solution("/ 1 3") is live.solution("/ 1 0") is live.solution("") is live.solution("+ 1") is None
-    assert live.solution("/ 9 2")[0] == "9 / 2 = 4.5. Final answer: 4.5"
+@pytest.fixture(scope="module")
+def word_problems(live: Any) -> Any:
+    """Its problems."""
+    return sys.modules["word_problems"]
 
 
-def test_spoilt_solutions_are_wrong_and_rows_end_right(live: Any) -> None:
-    problem = live.Problem("p", "Tom has 12 bags of 3 and 5 more.", 41, "+ * 12 3 5")
-    drawn = {live.spoilt(problem, random.Random(seed)) for seed in range(40)}
+def test_solutions_are_written_from_polish_notation(word_problems: Any) -> None:
+    assert word_problems.solution("* 56 9") == ("56 * 9 = 504. Final answer: 504", 504)
+    assert (
+        word_problems.solution("- 25000 * 1500 8")[0] == "1500 * 8 = 12000. 25000 - 12000 = 13000. Final answer: 13000"
+    )
+    assert (
+        word_problems.solution("/ 1 3")
+        is word_problems.solution("/ 1 0")
+        is word_problems.solution("")
+        is word_problems.solution("+ 1")
+        is None
+    )
+    assert word_problems.solution("/ 9 2")[0] == "9 / 2 = 4.5. Final answer: 4.5"
+
+
+def test_spoilt_solutions_are_wrong_and_rows_end_right(word_problems: Any) -> None:
+    problem = word_problems.Problem("p", "Tom has 12 bags of 3 and 5 more.", 41, "+ * 12 3 5")
+    drawn = {word_problems.spoilt(problem, random.Random(seed)) for seed in range(40)}
     assert len(drawn) > 8 and all("Final answer: 41" not in text for text in drawn)
-    rows = live.solver_rows([problem] * 8, 0)
+    rows = word_problems.solver_rows([problem] * 8, 0)
     assert len(rows) == 12 and {row["completion"][0]["content"] for row in rows} == {
         "12 * 3 = 36. 36 + 5 = 41. Final answer: 41"
     }
     drafts = [row["prompt"][1]["content"] for row in rows if "Draft:" in row["prompt"][1]["content"]]
     assert sum("Final answer: 41" in draft for draft in drafts) == 2 and len(drafts) == 4
-    assert live.refine_prompt("Q", "2 * 3 = 7.")[1]["content"].endswith("- 2 * 3 = 7 is wrong: it is 6")
+    assert word_problems.refine_prompt("Q", "2 * 3 = 7.")[1]["content"].endswith("- 2 * 3 = 7 is wrong: it is 6")
 
 
 def test_the_live_benchmark_goes_on_where_it_was(

@@ -19,7 +19,7 @@ from artrag.models.encoder_model import CONFIG, HEAD, EncoderModel, encoded, ope
 from artrag.models.parts import MANIFEST, Part, probability, read_part
 from artrag.models.trained import EMPTY
 from artrag.protocols import Asker, Truster
-from artrag.training import encoder, lora
+from artrag.training import encoder, lora, lora_batches
 from artrag.training.encoder import train_encoder_asker, train_encoder_truster
 from artrag.training.encoder_data import (
     answers_seen,
@@ -42,7 +42,7 @@ def _tiny_matrices() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, encoder, encoder_model):
+        for module in (lora, lora_batches, encoder, encoder_model):
             patch.setattr(module, "place", lambda: ("cpu", torch.float32))
         patch.setattr(encoder, "_HOW", encoder._HOW | {"rate": 1e-2, "batch": 4, "evaluations": 1, "window": 160})
         yield
@@ -235,7 +235,7 @@ def test_half_precision_changes_little(
 ) -> None:
     import torch
 
-    for module in (lora, encoder_model):
+    for module in (lora_batches, encoder_model):
         monkeypatch.setattr(module, "place", lambda: ("cpu", torch.bfloat16))
     half = EncoderTruster.load(folders["truster"][0])
     assert half._model.half and half._model.encoder.encoder.layer[0].output.dense.weight.dtype is torch.bfloat16
@@ -320,6 +320,11 @@ def test_couples_of_a_truster_are_of_one_question_and_capped() -> None:
     assert all(right[0] == wrong[0] for right, wrong in couples)
     assert all("wrong" not in right[1] and "right" not in wrong[1] for right, wrong in couples)
     assert truster_couples([many], seed=1) == truster_couples([many], seed=1) != truster_couples([many], seed=2)
+
+
+def test_rows_of_one_question_are_one_group() -> None:
+    right, wrong = (Prediction(str(n), text, (said(f"{n}", n == 1),)) for n, text in ((1, "Who?"), (2, " who ?")))
+    assert truster_couples([right, wrong]) == [(("Who?", "1", None), (" who ?", "2", None))]
 
 
 def test_couples_of_one_model_come_first() -> None:
@@ -484,6 +489,7 @@ def test_what_it_cannot_judge_the_evidence_does(asker: EncoderAsker, truster: En
     options = truster.part.options | {"calculates": 0.5}
     versed = EncoderTruster(truster._model, replace(truster.part, options=options))
     assert versed.out_of_depth(ask, answer) == "" and versed.score(ask, [answer]) != [plain]
+    assert versed.score(ask, [" "]) == [EMPTY]
 
 
 def test_empty_long_hostile_and_foreign_answers_are_read(asker: EncoderAsker, truster: EncoderTruster) -> None:

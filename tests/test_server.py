@@ -172,7 +172,7 @@ async def test_the_drawing_has_the_conditional_edges(client: LangGraphClient) ->
     drawn: Any = await client.assistants.get_graph(await assistant(client, "art"))
     conditional = {(edge["source"], edge["target"]) for edge in drawn["edges"] if edge.get("conditional")}
     assert conditional == {
-        ("ask", "refine"),
+        ("ask", "sample"),
         ("ask", "trust"),
         ("trust", "ask"),
         ("trust", "review"),

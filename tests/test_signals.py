@@ -84,12 +84,18 @@ GROUPS: dict[str, tuple[str, str, dict[str, float]]] = {
     ),
     "the same step again": (NUTS, f"12 * 4 = 48.\n{RIGHT}", {"repeated": 1, "steps": 3}),
     "an idle step": (NUTS, "12 * 1 = 12.\nFinal answer: 12", {"idle": 1}),
+    "a step before what it is built on": ("", "43 + 5 = 48.\n48 - 5 = 43.", {"built_share": 1, "results_reused": 0}),
     "steps side by side": (NUTS, "12 * 4 = 48.\n12 + 5 = 17.\nFinal answer: 17", {"built_share": 0, "last_built": 0}),
     # the trace
     "doubled on and on": (
         "A cell doubles each day, from 4 cells. How many?",
         DOUBLING,
         {"traced": 1, "traced_sound": 1, "traced_depth": 8, "traced_reuses": 4, "traced_leaves_less_given": 6},
+    ),
+    "a result that is also given": (
+        "4 and 8 and 2. How many?",
+        "4 + 4 = 8.\n8 * 2 = 16",
+        {"traced_depth": 1, "traced_given_share": 2 / 3, "traced_steps_share": 0.5},
     ),
     "twice the same number": ("4 and 4. How many?", "4 + 4 = 8", {"traced_reuses": 1, "traced_leaves_less_given": 1}),
     # usage of the numbers beside cue words
@@ -243,7 +249,7 @@ def test_a_hundred_thousand_characters_are_judged_at_once(text: str) -> None:
     started = time.process_time()
     signals(HOSTILE[text], HOSTILE[text])
     signals(NUTS, HOSTILE[text])
-    assert time.process_time() - started < AT_ONCE
+    assert time.process_time() - started < AT_ONCE / 2
 
 
 def test_a_question_of_numbers_and_an_answer_of_sums_are_judged_in_time() -> None:

@@ -22,7 +22,7 @@ from artrag.models import load_asker, load_truster
 from artrag.models.askers import EvidenceAsker, PromptedAsker
 from artrag.models.heads import CLIP, Head
 from artrag.models.opening import SHIPPED
-from artrag.models.parts import MANIFEST, Part, probability, read_part, write_part
+from artrag.models.parts import MANIFEST, Part, probability, raw_score, read_part, write_part
 from artrag.models.signals import NAMES, signals
 from artrag.models.trained import EMPTY, WEIGHTS, TrainedAsker, TrainedTruster
 from artrag.models.trusters import EvidenceTruster
@@ -404,6 +404,22 @@ def test_a_budget_bounds_the_share_that_is_refined(tmp_path: Path, quick: None) 
     assert shares[0] > 0.2 and shares[1] == 0
 
 
+def test_the_plan_reaches_the_choice_of_thresholds(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def choose(scored: Any, **options: Any) -> dict[str, float]:
+        seen.update(options, rows=scored.rows)
+        return {"refine_above": 0.1, "trust_margin": 0.2, "abstain_below": 0.3}
+
+    monkeypatch.setattr(worked, "choose_settings", choose)
+    told = train_art(TRAIN, DEV, tmp_path, plan=Plan(refine_budget=0.4, answered_right=0.9))
+    assert (seen["budget"], seen["at_least"]) == (0.4, 0.9)
+    assert len(seen["rows"]) == len(TRAIN) + len(DEV)  # those of train by heads that never saw them
+    assert told["thresholds"] == {"refine_above": 0.1, "trust_margin": 0.2, "abstain_below": 0.3}
+
+
 def test_rows_that_cannot_be_replayed_still_teach(tmp_path: Path) -> None:
     samples = [only(rows_, lambda answer: answer.stage == "sample") for rows_ in (TRAIN, DEV)]
     told = train_art(*samples, tmp_path)  # type: ignore[arg-type]
@@ -502,6 +518,9 @@ def test_calibrated_probabilities() -> None:
     assert probability({"kind": "platt"}, 800) == 1 and probability({"kind": "platt"}, -800) == 0
     line = {"kind": "isotonic", "scores": [0, 1], "probabilities": [0.2, 0.8]}
     assert [probability(line, raw) for raw in (-9, 0.5, 9)] == [0.2, pytest.approx(0.5), 0.8]
+    for calibration in ({}, {"scale": 2, "shift": -1}, line):
+        assert probability(calibration, raw_score(calibration, 0.7)) == pytest.approx(0.7)
+    assert raw_score({}, 0.0) < -10 and raw_score({}, 1.0) > 10 and raw_score({"scale": 0.0}, 0.5) == 0
     with pytest.raises(PartError, match="no calibration 'magic'"):
         probability({"kind": "magic"}, 0)
 
@@ -588,6 +607,30 @@ def test_out_of_its_depth(truster: TrainedTruster) -> None:
     assert truster.confidence(ASKED, "Many nuts.") <= evidence
 
 
+def constant(raw: float, bound: float) -> Head:
+    """Scores everything alike; nothing lies within its bounds where they are far away."""
+    nothing = np.zeros(len(NAMES), dtype=np.float32)
+    high = nothing + np.float32(bound)
+    return Head(NAMES, nothing, nothing + 1, low=-high, high=high, hidden=nothing[:, None], hidden_bias=nothing[:1],
+                output=nothing[:1], output_bias=raw)  # fmt: skip
+
+
+def test_out_of_its_depth_a_part_is_no_surer_than_the_evidence() -> None:
+    part = Part("truster", "signals")
+    for raw in (-9.0, 9.0):
+        near, far = (TrainedTruster(constant(raw, bound), part) for bound in (1e9, -1e9))
+        evidence, sure = EvidenceTruster().confidence(ASKED, RIGHT), probability({}, raw)
+        assert near.confidence(ASKED, RIGHT) == sure and near.out_of_depth(ASKED, RIGHT) == ""
+        assert far.confidence(ASKED, RIGHT) == min(sure, evidence)
+        assert "100% of what it looks at is unlike its training" in far.out_of_depth(ASKED, RIGHT)
+        close, lost = (TrainedAsker(constant(raw, bound), part) for bound in (1e9, -1e9))
+        checked = EvidenceAsker().ask(ASKED, WRONG).refine_probability
+        assert close.ask(ASKED, WRONG).refine_probability == 1 - sure
+        found = lost.ask(ASKED, WRONG)
+        assert found.refine_probability == max(1 - sure, checked)
+        assert found.reason.startswith("wrong arithmetic") and "out of its depth: 100%" in found.reason
+
+
 def test_the_asker_doubts_what_looks_wrong_and_asks_what_is_open(asker: TrainedAsker) -> None:
     sure, unsure = asker.ask(ASKED, RIGHT), asker.ask(ASKED, WRONG)
     assert sure.refine_probability < 0.4 < 0.8 < unsure.refine_probability
@@ -612,9 +655,12 @@ def test_answers_from_passages_go_to_the_evidence(truster: TrainedTruster, asker
 
 
 def test_answers_that_calculate_nothing_go_to_the_evidence(truster: TrainedTruster, asker: TrainedAsker) -> None:
-    said = ["Many nuts.", "I do not know."]
-    assert truster.score(ASKED, said) == EvidenceTruster().score(ASKED, said)
-    assert truster.confidence(ASKED, said[0]) == EvidenceTruster().confidence(ASKED, said[0])
+    said, plain = ["Many nuts.", "I do not know."], EvidenceTruster()
+    scores = truster.score(ASKED, [*said, RIGHT])
+    assert scores[0] > scores[1] and truster.score(ASKED, said[1:]) == [scores[1]] and scores[2] > scores[1]
+    for text, score in zip(said, scores, strict=False):
+        assert truster.confidence(ASKED, text) == plain.confidence(ASKED, text)
+        assert probability(truster.part.calibration, score) == pytest.approx(plain.confidence(ASKED, text), abs=1e-6)
     assert asker.ask(ASKED, said[0]).refine_probability == EvidenceAsker().ask(ASKED, said[0]).refine_probability
 
 

@@ -57,6 +57,7 @@ READ: dict[str, list[tuple[str, float, float]]] = {
     # brackets
     "(2 + 3) * 4 = 20": [("(2 + 3) * 4", 20, 20)],
     "2 * (3 + 4) = 14": [("2 * (3 + 4)", 14, 14)],
+    "(x 3 + 4) * 2 = 14": [("(3 + 4) * 2", 14, 14)],
     "3 + 4 = (7)": [("3 + 4", 7, 7)],
     "1) 3 * 4 = 12": [("3 * 4", 12, 12)],
     # thousands and money
@@ -173,6 +174,8 @@ HOSTILE = {
     "thousands": "1," + "111," * 25_000,
     "a sum without a result": "1 + " * 25_000,
     "a sum with wide spaces": "1 +  1 +   " * 9_000,
+    "a sum of wide brackets": "1 - (   " * 12_500,
+    "a sign before spaces": "1 -" + " " * 99_997,
     "letters that might multiply": "x " * 50_000,
     "a product without a result": "1 x " * 25_000,
     "equals signs": "=" * 100_000,

@@ -53,7 +53,8 @@ from artrag.training.encoder_data import (
     measured,
     truster_couples,
 )
-from artrag.training.lora import CHECKPOINT, Encoded, Loss, Plan, Run, Trained, peak_memory_mb, save_adapter
+from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, Trained, peak_memory_mb, save_adapter
+from artrag.training.lora_batches import Encoded
 from artrag.training.worked import THRESHOLDS, TOLERANCE, Known
 
 DEV_COUPLES = 300

@@ -9,34 +9,36 @@ import hashlib
 import json
 import math
 import os
-import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from artrag.errors import MissingExtraError, TrainingDataError
-from artrag.models.causal_model import ADAPTER, Head, base_weights, fitted, open_base, padded, quiet
-from artrag.models.local_chat import inert, place
+from artrag.models.causal_model import ADAPTER, Head, base_weights, open_base, quiet
+from artrag.models.local_chat import place
 from artrag.models.parts import sha256
 from artrag.models.references import weights_folder
 from artrag.models.wheels import Progress
 from artrag.training.causal_data import Pair, Row
+from artrag.training.lora_batches import (
+    Encoded,
+    batches,
+    completion_loss,
+    encode_pairs,
+    encode_rows,
+    fast,
+    ranking_loss,
+    steps_of,
+)
 
 CHECKPOINT = "checkpoint.pt"
 LOSSES = "losses.jsonl"
-NEIGHBOURS = 8
-"""Steps whose rows are sorted by length together: little padding, and still a random order."""
-TOGETHER = {"cpu": 1024, "cuda": 16384}
-"""Tokens read side by side. It bounds the memory (2 GB on a CPU), and a CPU is no faster with more."""
 SAVE_EVERY = 60.0
 """Seconds between checkpoints."""
 
-Encoded = tuple[tuple[int, ...], ...]
-"""A row: (prompt, answer) tokens. A pair: (right, wrong) tokens."""
 Loss = Callable[[Any, Sequence[Encoded]], Any]
 
 
@@ -149,7 +151,7 @@ def _tuned(
         torch.manual_seed(plan.seed)  # before the model is opened: a scalar head is drawn there
         model, tokenizer = open_base(folder, head)
         window = min(plan.window, int(model.config.max_position_embeddings))
-        encode = _encoded_row if head == "words" else _encoded_pair
+        encode = encode_rows if head == "words" else encode_pairs
         counts = {"in": len(rows), "shortened": 0, "dropped": 0}
         train, held = encode(tokenizer, rows, window, counts), encode(tokenizer, dev, window, dict(counts))
         if not train or not held:
@@ -157,12 +159,11 @@ def _tuned(
                 f"{len(train)} rows to train on and {len(held)} to choose by fit {window} tokens: give shorter or more"
             )
         task = TaskType.CAUSAL_LM if head == "words" else TaskType.SEQ_CLS
-        config = LoraConfig(
-            r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.05, target_modules="all-linear", task_type=task
-        )
+        # No dropout of our own: it keeps one more copy of every layer's input, and dev stops the training in time.
+        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, target_modules="all-linear", task_type=task)
         with quiet():
             model = get_peft_model(model, config).to(device)
-        loss = _completion_loss if head == "words" else _ranking_loss
+        loss = completion_loss if head == "words" else ranking_loss
         run = Run(model, lambda m, batch: loss(m, batch, tokenizer.pad_token_id, device), plan, out, device)
         what = "fine-tuning" if head == "words" else "learning to rank"
         mark = hashlib.sha256(
@@ -171,57 +172,6 @@ def _tuned(
         trained = run.go(train, held, counts, mark, progress or (lambda _what, _share: None), what)
     save_adapter(model, out, base)
     return trained
-
-
-def _encoded_row(tokenizer: Any, rows: Sequence[Row], window: int, counts: dict[str, int]) -> list[Encoded]:
-    made: list[Encoded] = []
-    for row in rows:
-        turns, begun = row["prompt"], ""
-        if turns[-1]["role"] == "assistant":
-            turns, begun = turns[:-1], turns[-1]["content"]
-        words, answer = (
-            tokenizer(inert(tokenizer, text), add_special_tokens=False)["input_ids"]
-            for text in (begun, row["completion"][0]["content"])
-        )
-        answer = [*answer, tokenizer.eos_token_id]
-        found = fitted(tokenizer, turns, window - len(words) - len(answer))
-        counts["dropped" if found is None else "shortened"] += found is None or found[1]
-        if found is not None:
-            made.append((tuple(found[0] + words), tuple(answer)))
-    return made
-
-
-def _encoded_pair(tokenizer: Any, pairs: Sequence[Pair], window: int, counts: dict[str, int]) -> list[Encoded]:
-    made: list[Encoded] = []
-    for pair in pairs:
-        right, wrong = fitted(tokenizer, pair["right"], window), fitted(tokenizer, pair["wrong"], window)
-        counts["dropped"] += right is None or wrong is None
-        if right is not None and wrong is not None:
-            counts["shortened"] += right[1] or wrong[1]
-            made.append((tuple(right[0]), tuple(wrong[0])))
-    return made
-
-
-def _completion_loss(model: Any, rows: Sequence[Encoded], pad: int, device: str) -> Any:
-    """The mean over rows of the mean over each row's answer tokens; the head sees no other column."""
-    import torch
-
-    batch = padded([prompt + answer for prompt, answer in rows], pad, device)
-    lengths = torch.tensor([len(answer) for _, answer in rows], device=device)
-    keep = int(lengths.max())
-    logits = model(**batch, logits_to_keep=keep + 1, use_cache=False).logits[:, :-1].float()
-    each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch["input_ids"][:, -keep:], reduction="none")
-    ours = torch.arange(keep, 0, -1, device=device)[None] <= lengths[:, None]
-    return ((each * ours).sum(1) / lengths).mean()
-
-
-def _ranking_loss(model: Any, pairs: Sequence[Encoded], pad: int, device: str) -> Any:
-    """-log sigmoid(r(right) - r(wrong)), the mean over pairs (ART, equation in Section 3.4)."""
-    import torch
-
-    batch = padded([right for right, _ in pairs] + [wrong for _, wrong in pairs], pad, device)
-    rewards = model(**batch, use_cache=False).logits[:, 0].float()
-    return -torch.nn.functional.logsigmoid(rewards[: len(pairs)] - rewards[len(pairs) :]).mean()
 
 
 def save_adapter(model: Any, out: Path, base: str) -> None:
@@ -292,7 +242,8 @@ class Run:
             tell: told (what, share done).
             what: for `tell`.
         """
-        steps = list(_steps([sum(map(len, row)) for row in train], self.plan))
+        plan, sizes = self.plan, [sum(map(len, row)) for row in train]
+        steps = list(steps_of(sizes, epochs=plan.epochs, batch=plan.batch, seed=plan.seed))
         every = max(1, len(steps) // (self.plan.epochs * self.plan.evaluations))
         state = self._resumed(mark)
         _keep_lines(self.out / LOSSES, state.step)
@@ -333,8 +284,8 @@ class Run:
 
         self.model.train()
         total = 0.0
-        for batch in _batches(rows, self.device):
-            with _fast(self.device):
+        for batch in batches(rows, self.device):
+            with fast(self.device):
                 loss = self.loss(self.model, batch) * (len(batch) / len(rows))
             loss.backward()
             total += float(loss.detach())
@@ -353,8 +304,8 @@ class Run:
 
         self.model.eval()
         total = 0.0
-        with torch.inference_mode(), _fast(self.device):
-            for batch in _batches(dev, self.device):
+        with torch.inference_mode(), fast(self.device):
+            for batch in batches(dev, self.device):
                 total += float(self.loss(self.model, batch)) * len(batch)
         loss = total / len(dev)
         if loss < state.best:
@@ -373,7 +324,7 @@ class Run:
             "state": {name: getattr(state, name) for name in _State.__slots__},
             "weights": {name: tensor.detach().cpu() for name, tensor in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": torch.get_rng_state(),  # a base model may have dropout of its own
             "random_cuda": torch.cuda.get_rng_state() if self.device == "cuda" else None,
         }
         temporary = self.out / f".{CHECKPOINT}"
@@ -406,43 +357,11 @@ class Run:
                 self.weights[name].copy_(tensor)
 
 
-def _steps(sizes: Sequence[int], plan: Plan) -> Iterator[list[int]]:
-    """The row numbers of each step, over all epochs; the same for the same seed."""
-    for epoch in range(plan.epochs):
-        draw = random.Random(f"{plan.seed} {epoch}")  # noqa: S311
-        order = draw.sample(range(len(sizes)), len(sizes))
-        near = plan.batch * NEIGHBOURS
-        order = [i for at in range(0, len(order), near) for i in sorted(order[at : at + near], key=sizes.__getitem__)]
-        steps = [order[at : at + plan.batch] for at in range(0, len(order), plan.batch)]
-        draw.shuffle(steps)
-        yield from steps
-
-
-def _batches(rows: Sequence[Encoded], device: str) -> Iterator[list[Encoded]]:
-    """The rows in batches that hold no more tokens than the memory bears, padding counted; a long row stands alone."""
-    batch: list[Encoded] = []
-    for row in sorted(rows, key=lambda row: sum(map(len, row))):  # so the latest row is the longest
-        if batch and (len(batch) + 1) * sum(map(len, row)) > TOGETHER[device]:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
 def _rate(step: int, steps: int, plan: Plan) -> float:
     warm = max(1, round(plan.warmup * steps))
     if step < warm:
         return plan.rate * (step + 1) / warm
     return plan.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _fast(device: str) -> AbstractContextManager[Any]:
-    """Bfloat16 where the hardware is fast in it; the weights and the loss stay in float32."""
-    import torch
-
-    dtype = place()[1]
-    return torch.autocast(device, dtype) if dtype is torch.bfloat16 else nullcontext()
 
 
 def _line(log: IO[str], **values: float) -> None:

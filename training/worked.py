@@ -16,6 +16,7 @@ from artrag.evaluation.predictions import Prediction, check_split
 from artrag.evaluation.replay import choose_settings, replay_scored
 from artrag.evaluation.report import write_report
 from artrag.evaluation.scoring import Scored, score_rows
+from artrag.evaluation.thresholds import choose_threshold
 from artrag.models.parts import Kind, Part, probability, write_part
 from artrag.models.signals import VERSION
 from artrag.models.trained import WEIGHTS, TrainedAsker, TrainedTruster
@@ -173,6 +174,15 @@ def _thresholds(
     usable = [row for row in scored.rows if all((row.row.question, a.text) in fit.raw for a in row.answers)]
     if not usable:
         return {}
+    if "truster" not in fits:  # the refined answer is taken as it comes
+        threshold = choose_threshold(
+            [row.doubt for row in usable],
+            [row.correct[0] for row in usable],
+            [row.correct[row.latest] for row in usable],
+            budget=plan.refine_budget,
+            tolerance=TOLERANCE,
+        )
+        return {"refine_above": threshold.value}
     found = choose_settings(
         Scored(usable, scored.left_out), at_least=plan.answered_right, budget=plan.refine_budget, tolerance=TOLERANCE
     )
