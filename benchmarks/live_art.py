@@ -25,6 +25,7 @@ Prints one JSON object.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -258,11 +259,6 @@ def main() -> None:
         options.questions, options.answered, options.test = (
             min(given, options.limit) for given in (options.questions, options.answered, options.test)
         )
-    asked = {
-        name: getattr(options, name)
-        for name in ("base", "questions", "answered", "test", "samples", "epochs", "rate", "seed")
-    }
-    stages = Stages(options.out, asked, lambda said: print(said, flush=True, file=sys.stderr))
     draw = random.Random(options.seed)  # noqa: S311
     test = problems_of(options.data / "arithmetic/svamp.jsonl")
     asked_there = {normal_question(problem.question) for problem in test}
@@ -274,6 +270,13 @@ def main() -> None:
     known = [problem for question, problem in distinct.items() if question not in asked_there]
     known = draw.sample(known, min(options.questions, len(known)))
     test = draw.sample(test, min(options.test, len(test)))
+    asked = {
+        name: getattr(options, name)
+        for name in ("base", "questions", "answered", "test", "samples", "epochs", "rate", "seed")
+    }
+    # Kept answers belong to these very questions.
+    asked["drawn"] = hashlib.sha256(" ".join(problem.id for problem in [*known, *test]).encode()).hexdigest()[:12]
+    stages = Stages(options.out, asked, lambda said: print(said, flush=True, file=sys.stderr))
     plan = Plan(epochs=options.epochs, rate=options.rate, window=256, evaluations=3, seed=options.seed)
     halves = {"a": known[::2], "b": known[1::2]}
     folders = {name: train_solver(stages, f"solver_{name}", half, options.base, plan) for name, half in halves.items()}
