@@ -22,8 +22,9 @@ from artrag.evaluation.predictions import Prediction, read_predictions
 from artrag.evaluation.replay import choose_settings, replay_scored
 from artrag.evaluation.scoring import score_rows
 from artrag.models import load_asker, load_truster
+from artrag.training.choosing import TOLERANCE
 from artrag.training.ngrams import NgramBaseline
-from artrag.training.worked import TOLERANCE, Plan, train_art
+from artrag.training.worked import Plan, train_art
 
 SETTINGS = ("chatgpt_weak_to_strong", "llama13b_weak_to_strong", "llama13b_weaker_to_strong", "chatgpt_strong_to_weak")
 APPEALS = (

@@ -1,7 +1,7 @@
 """ART live, on nobody's recordings: a small solver, its own mistakes, and parts trained on them.
 
     python benchmarks/live_art.py --data DATA --out runs/live              # the figure; under an hour on 2 cores
-    python benchmarks/live_art.py --data DATA --out /tmp/trial --limit 24  # a trial of every stage
+    python benchmarks/live_art.py --data DATA --out runs/trial --limit 24  # a trial of every stage
 
 DATA holds `arithmetic/mawps_asdiva_train.jsonl` and `arithmetic/svamp.jsonl`. The former contains ASDiv-A (CC BY-NC
 4.0): it is for measuring only, and nothing trained here is shipped.

@@ -130,7 +130,11 @@ def _train(
             plan = Plan(seed=options["seed"], refine_budget=refine_budget, answered_right=answered_right)
             found = train_art(learn, check, out, kinds=kinds, plan=plan, tell=tell)
         else:
-            found = _trainer(kinds[0], variant)(learn, check, out, **_options(variant, options), progress=tell)
+            from artrag.training.choosing import Choosing
+
+            choosing = Choosing(refine_budget=refine_budget, answered_right=answered_right)
+            trainer = _trainer(kinds[0], variant)
+            found = trainer(learn, check, out, **_options(variant, options), choosing=choosing, progress=tell)
     found |= {"variant": variant, "out": str(out)}
     if as_json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")

@@ -1,6 +1,7 @@
 """Trained parts over signals: what a head learns, how parts are kept and opened, and the command that makes them."""
 
 import asyncio
+import importlib
 import json
 import os
 import random
@@ -27,7 +28,8 @@ from artrag.models.signals import NAMES, signals
 from artrag.models.trained import EMPTY, WEIGHTS, TrainedAsker, TrainedTruster
 from artrag.models.trusters import EvidenceTruster
 from artrag.settings import Settings
-from artrag.training import crossfit, worked
+from artrag.training import choosing, crossfit, worked
+from artrag.training.choosing import Choosing
 from artrag.training.crossfit import cross_fit, labelled_answers
 from artrag.training.heads import Fitted, fit_head
 from artrag.training.worked import Plan, train_art
@@ -413,7 +415,7 @@ def test_the_plan_reaches_the_choice_of_thresholds(
         seen.update(options, rows=scored.rows)
         return {"refine_above": 0.1, "trust_margin": 0.2, "abstain_below": 0.3}
 
-    monkeypatch.setattr(worked, "choose_settings", choose)
+    monkeypatch.setattr(choosing, "choose_settings", choose)
     told = train_art(TRAIN, DEV, tmp_path, plan=Plan(refine_budget=0.4, answered_right=0.9))
     assert (seen["budget"], seen["at_least"]) == (0.4, 0.9)
     assert len(seen["rows"]) == len(TRAIN) + len(DEV)  # those of train by heads that never saw them
@@ -788,3 +790,24 @@ def test_what_cannot_be_trained_on_is_wrong_usage(run: Any, files: Any, tmp_path
     assert "PredictionsError" in refused("--predictions", first, "--dev", dev)
     write_predictions(dev, only(DEV, lambda answer: answer.correct is False))
     assert "dev lacks a question with both" in refused("--predictions", first, "--dev", dev)
+
+
+@pytest.mark.parametrize(("kind", "variant"), [("asker", "encoder"), ("truster", "encoder"), ("asker", "causal")])
+def test_what_is_asked_for_reaches_every_variant(
+    kind: str, variant: str, files: Any, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget or an accuracy that a trainer never hears of would be an option without effect."""
+    heard: dict[str, Any] = {}
+
+    def trainer(_learn: Any, _check: Any, _out: Path, **options: Any) -> dict[str, Any]:
+        heard.update(options)
+        return {}
+
+    module = importlib.import_module(f"artrag.training.{variant}")
+    monkeypatch.setattr(module, f"train_{variant}_{kind}", trainer)
+    wanted = ["--refine-budget", "0.3"] if kind == "asker" else ["--answered-right", "0.9"]
+    words = ["--predictions", files[0], "--out", tmp_path / "part", "--variant", variant, "--seed", "7", *wanted]
+    code, _, complaint = run("train", kind, *words, "--limit", "5", "--epochs", "3", "--json")
+    assert code == 0, complaint
+    assert (heard["seed"], heard["limit"], heard["epochs"]) == (7, 5, 3)
+    assert heard["choosing"] == (Choosing(0.3) if kind == "asker" else Choosing(None, 0.9))

@@ -1,22 +1,17 @@
 """Train a causal Asker or Truster from recorded predictions, and measure it on the development questions."""
 
-import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from artrag.errors import TrainingDataError
-from artrag.evaluation.calibration import auc, fit_calibration, pair_wins
-from artrag.evaluation.intervals import Interval, clustered_statistic
+from artrag.evaluation.calibration import fit_calibration
+from artrag.evaluation.policies import ScoredRow
 from artrag.evaluation.predictions import Prediction, check_split
-from artrag.evaluation.replay import choose_settings
-from artrag.evaluation.scoring import Scored, score_rows
+from artrag.evaluation.scoring import score_rows
 from artrag.models.causal import CausalAsker, CausalTruster, Kind, prompt_digest
 from artrag.models.causal_model import ADAPTER, base_weights
 from artrag.models.parts import Part, probability, sha256, write_part
@@ -24,9 +19,8 @@ from artrag.models.references import weights_folder
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.causal_data import Labelled, asker_rows, labelled, truster_pairs
-from artrag.training.lora import CHECKPOINT, Plan, Trained, fine_rank, fine_tune, peak_memory_mb
-from artrag.training.worked import THRESHOLDS, TOLERANCE, Known
-from artrag.training.worked import Plan as Choosing
+from artrag.training.choosing import Choosing, Key, Known, choose, ranking_figures, sources, summary
+from artrag.training.lora import CHECKPOINT, Plan, Trained, fine_rank, fine_tune
 
 DEV_ROWS = 300
 """Rows of dev that choose the checkpoint, and drafts of dev that are measured: an Asker writes some seconds a draft."""
@@ -44,6 +38,7 @@ def train_causal_asker(
     epochs: int = 2,
     seed: int = 0,
     limit: int | None = None,
+    choosing: Choosing | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the Asker of ART, Section 3.2, and leave it in `out`; a killed run goes on when it is called again.
@@ -60,6 +55,7 @@ def train_causal_asker(
         seed: of rows, weights and order.
         limit: use at most so many rows of train and dev. On 2 CPU cores the embedded model learns 270 tokens a second:
             a row takes about a second and a half, a Truster's pair three.
+        choosing: what the thresholds are chosen for.
         progress: told how far it is.
 
     Returns:
@@ -83,7 +79,7 @@ def train_causal_asker(
         progress(f"measuring {len(drafts)} drafts", 0.0)
     items = [one.item for one in drafts]
     raw = asker.log_odds(items, asker.subquestions(items))
-    return _finished(part, out, dev, drafts, raw, trained, begun)
+    return _finished(part, out, dev, drafts, raw, trained, begun, choosing or Choosing())
 
 
 def train_causal_truster(
@@ -95,6 +91,7 @@ def train_causal_truster(
     epochs: int = 2,
     seed: int = 0,
     limit: int | None = None,
+    choosing: Choosing | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the Truster of ART, Section 3.4, with the pairwise loss; arguments, figures and errors as for the Asker.
@@ -110,7 +107,7 @@ def train_causal_truster(
     part = _part("truster", out, base, plan, train)
     answers = _measured(dev, limit, seed)
     raw = CausalTruster.load(out).scores([one.item for one in answers])
-    return _finished(part, out, dev, answers, raw, trained, begun)
+    return _finished(part, out, dev, answers, raw, trained, begun, choosing or Choosing())
 
 
 def _measured(dev: Sequence[Prediction], limit: int | None, seed: int) -> list[Labelled]:
@@ -136,17 +133,13 @@ def _sample(rows: list[T], limit: int | None, seed: int) -> list[T]:
 
 def _part(kind: Kind, out: Path, base: str, plan: Plan, train: Sequence[Prediction]) -> Part:
     """The manifest of the trained weights, still without calibration; written, so that the part can be loaded."""
-    sources: dict[str, int] = {}
-    for row in train:
-        for answer in row.candidates:
-            sources[answer.source] = sources.get(answer.source, 0) + 1
     part = Part(
         kind=kind,
         variant="causal",
         base=base,
         base_sha256=sha256(base_weights(weights_folder(base))),
         files=dict.fromkeys((ADAPTER, CONFIG), ""),
-        data=[{"source": source, "answers": count} for source, count in sorted(sources.items())],
+        data=sources(train),
         options=asdict(plan) | {"prompt": prompt_digest(kind)},
     )
     write_part(out, part)
@@ -161,59 +154,26 @@ def _finished(
     raw: Sequence[float],
     trained: Trained,
     begun: float,
+    choosing: Choosing,
 ) -> dict[str, Any]:
     """Calibrate, choose thresholds, measure, write the part again, and take the checkpoint away."""
-    questions, scores = [one.key for one in measured], np.asarray(raw)
     # An Asker's score is of "the draft is wrong", a Truster's of "the answer is right".
-    labels = np.asarray([one.correct is (part.kind == "truster") for one in measured])
-    wins, pairs = pair_wins(scores, labels, questions)
-
-    def over_all(rows: NDArray[Any]) -> float:
-        return auc(scores[rows], labels[rows])
-
-    def within(rows: NDArray[Any]) -> float:
-        return float(wins[rows].sum() / pairs[rows].sum()) if pairs[rows].sum() else math.nan
-
-    figures = {
-        "auc": _plain(clustered_statistic(over_all, questions)),
-        "within_question_auc": _plain(clustered_statistic(within, range(len(wins)))),
-    }
-    calibration = fit_calibration(scores, labels).as_dict()
-    thresholds = _thresholds(part.kind, dev, measured, raw, calibration)
-    write_part(out, replace(part, calibration=calibration, thresholds=thresholds, figures=figures))
-    (out / CHECKPOINT).unlink()
-    return {
-        "kind": part.kind,
-        "variant": part.variant,
-        **figures,
-        "thresholds": thresholds,
-        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
-        "rows": trained.rows | {"measured": len(measured)},
-        "steps": trained.steps,
-        "best_step": trained.best_step,
-        "stopped": trained.stopped,
-        "tokens": trained.tokens,
-        "seconds": {"training": trained.seconds, "all": round(time.monotonic() - begun, 1)},
-        "peak_memory_mb": peak_memory_mb(),
-    }
-
-
-def _thresholds(
-    kind: Kind, dev: Sequence[Prediction], measured: Sequence[Labelled], raw: Sequence[float], calibration: Any
-) -> dict[str, float]:
-    """Chosen on the rows of dev whose answers were all measured; empty where there are none."""
+    labels = [one.correct is (part.kind == "truster") for one in measured]
+    calibration = fit_calibration(raw, labels).as_dict()
     known = {one.item[:2]: value for one, value in zip(measured, raw, strict=True)}
     sure = {key: probability(calibration, value) for key, value in known.items()}
-    part = Known(sure, {}, {}) if kind == "asker" else Known({}, known, sure)
-    scored = score_rows(dev, part, part)
-    usable = [row for row in scored.rows if all((row.row.question, a.text) in known for a in row.answers)]
-    if not usable:
-        return {}
-    found = choose_settings(Scored(usable, scored.left_out), at_least=Choosing().answered_right, tolerance=TOLERANCE)
-    return {name: found[name] for name in THRESHOLDS[kind]}
+    both = Known(sure, {}, {}) if part.kind == "asker" else Known({}, known, sure)
+    rows = [row for row in score_rows(dev, both, both).rows if _all_known(row, known)]
+    part = replace(
+        part,
+        calibration=calibration,
+        thresholds=choose([part.kind], rows, choosing),
+        figures=ranking_figures(raw, labels, [(one.key, one.answer.source, one.answer.text) for one in measured]),
+    )
+    write_part(out, part)
+    (out / CHECKPOINT).unlink()
+    return summary(part, trained, len(measured), begun)
 
 
-def _plain(interval: Interval) -> dict[str, float | None]:
-    """As JSON, which knows no nan: an interval without a value is null."""
-    values = {name: getattr(interval, name) for name in ("value", "low", "high")}
-    return {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
+def _all_known(row: ScoredRow, known: Mapping[Key, float]) -> bool:
+    return all((row.row.question, answer.text) in known for answer in row.answers)

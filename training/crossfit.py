@@ -19,12 +19,11 @@ from artrag.evaluation.predictions import Prediction, normal_question
 from artrag.models.heads import Head
 from artrag.models.parts import Kind
 from artrag.models.signals import NAMES, signals
+from artrag.training.choosing import Key
 from artrag.training.heads import Fitted, fit_head
 
 FOLDS = 5
 Progress = Callable[[str, float], None]
-Key = tuple[str, str]
-"""A question's text and an answer's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,17 @@ Asker are drawn from all questions, so that both classes weigh the same; its los
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from artrag.errors import MissingExtraError
-from artrag.evaluation.calibration import auc, fit_calibration, pair_wins
-from artrag.evaluation.intervals import clustered_ratios, clustered_statistic
+from artrag.evaluation.calibration import fit_calibration
 from artrag.evaluation.predictions import Prediction, check_split, normal_question
-from artrag.evaluation.replay import choose_settings, plain
 from artrag.evaluation.scoring import score_rows
-from artrag.evaluation.thresholds import choose_threshold
 from artrag.models.causal_model import ADAPTER, base_weights, quiet
 from artrag.models.encoder import EncoderAsker, EncoderTruster
 from artrag.models.encoder_model import (
@@ -42,8 +37,8 @@ from artrag.models.parts import Kind, Part, sha256, write_part
 from artrag.models.references import weights_folder
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_EMBEDDER
+from artrag.training.choosing import Choosing, Known, choose, ranking_figures, sources, summary
 from artrag.training.encoder_data import (
-    Answer,
     Couple,
     answers_seen,
     asker_couples,
@@ -53,17 +48,14 @@ from artrag.training.encoder_data import (
     measured,
     truster_couples,
 )
-from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, Trained, peak_memory_mb, save_adapter
+from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, Trained, save_adapter
 from artrag.training.lora_batches import Encoded
-from artrag.training.worked import THRESHOLDS, TOLERANCE, Known
 
 DEV_COUPLES = 300
 """Couples of dev that choose the checkpoint at most."""
 MEASURED = 2000
 """Answers of dev that calibration, thresholds and figures rest on, give or take a question."""
 CROSS_ENTROPY = 0.5
-ANSWERED_RIGHT = 0.66
-"""The accuracy wanted of the answers that are not abstained from."""
 
 
 def train_encoder_asker(
@@ -75,6 +67,7 @@ def train_encoder_asker(
     epochs: int = 1,
     seed: int = 0,
     limit: int | None = None,
+    choosing: Choosing | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the Asker and leave it in `out`; a killed run goes on when it is called again.
@@ -90,6 +83,7 @@ def train_encoder_asker(
         epochs: passes over the couples, at most.
         seed: of couples, head and order.
         limit: use at most so many couples of train, and so many answers of dev.
+        choosing: what the thresholds are chosen for.
         progress: told how far it is.
 
     Returns:
@@ -100,7 +94,8 @@ def train_encoder_asker(
         TrainingDataError: one class only, or a question in both parts.
         MissingExtraError: the extra `train` is not installed.
     """
-    return _trained("asker", train, dev, out, base, Plan(epochs=epochs, seed=seed, **_HOW), limit, progress)
+    plan = Plan(epochs=epochs, seed=seed, **_HOW)
+    return _trained("asker", train, dev, out, base, plan, limit, choosing or Choosing(), progress)
 
 
 def train_encoder_truster(
@@ -112,15 +107,18 @@ def train_encoder_truster(
     epochs: int = 1,
     seed: int = 0,
     limit: int | None = None,
+    choosing: Choosing | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the Truster with the pairwise loss; arguments, figures and errors as for the Asker.
 
     Its figures are those of "the answer is right"; its thresholds are the margin and the abstention floor.
     """
-    return _trained("truster", train, dev, out, base, Plan(epochs=epochs, seed=seed, **_HOW), limit, progress)
+    plan = Plan(epochs=epochs, seed=seed, **_HOW)
+    return _trained("truster", train, dev, out, base, plan, limit, choosing or Choosing(), progress)
 
 
+_NOBODY = Known({}, {}, {})
 _HOW: dict[str, Any] = {"rate": 1e-3, "batch": 16, "rank": 16, "window": WINDOW, "evaluations": 8}
 
 
@@ -132,6 +130,7 @@ def _trained(
     base: str,
     plan: Plan,
     limit: int | None,
+    choosing: Choosing,
     progress: Progress | None,
 ) -> dict[str, Any]:
     check_split(train, dev)
@@ -148,7 +147,7 @@ def _trained(
         base=base,
         base_sha256=sha256(base_weights(weights_folder(base))),
         files=dict.fromkeys((ADAPTER, CONFIG, HEAD), ""),
-        data=_sources(train),
+        data=sources(train),
         options=asdict(plan) | {"text": VERSION} | answers_seen(learn),
     )
     if progress:
@@ -156,25 +155,16 @@ def _trained(
     seen = faced(kind, rows)
     raw = np.asarray(model.scores([item(one) for one in seen]))
     right = np.asarray([bool(answer.correct) for _, answer in seen])
-    calibration = fit_calibration(raw, right).as_dict()
-    part = replace(part, calibration=calibration, figures=_figures(kind, seen, raw, right))
-    part = replace(part, thresholds=_thresholds(model, part, rows))
+    scores, labels = (-raw, ~right) if kind == "asker" else (raw, right)
+    told = [(normal_question(row.question), answer.source, answer.text) for row, answer in seen]
+    part = replace(
+        part, calibration=fit_calibration(raw, right).as_dict(), figures=ranking_figures(scores, labels, told)
+    )
+    asks, trusts = (EncoderAsker(model, part), _NOBODY) if kind == "asker" else (_NOBODY, EncoderTruster(model, part))
+    part = replace(part, thresholds=choose([kind], score_rows(rows, asks, trusts).rows, choosing))
     write_part(out, part)
     (out / CHECKPOINT).unlink()
-    return {
-        "kind": kind,
-        "variant": part.variant,
-        **part.figures,
-        "thresholds": part.thresholds,
-        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
-        "rows": trained.rows | {"measured": len(seen)},
-        "steps": trained.steps,
-        "best_step": trained.best_step,
-        "stopped": trained.stopped,
-        "tokens": trained.tokens,
-        "seconds": {"training": trained.seconds, "all": round(time.monotonic() - begun, 1)},
-        "peak_memory_mb": peak_memory_mb(),
-    }
+    return summary(part, trained, len(seen), begun)
 
 
 def _fitted(
@@ -254,44 +244,3 @@ def _rate(step: int, steps: int, plan: Plan) -> float:
     """A linear warm-up, then linearly down to nothing."""
     warm = max(1, round(plan.warmup * steps))
     return plan.rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))
-
-
-def _sources(train: Sequence[Prediction]) -> list[dict[str, Any]]:
-    sources = Counter(answer.source for row in train for answer in row.candidates)
-    return [{"source": source, "answers": count} for source, count in sorted(sources.items())]
-
-
-def _figures(kind: Kind, seen: Sequence[Answer], raw: NDArray[Any], right: NDArray[np.bool_]) -> dict[str, Any]:
-    """The areas under the curve: over all rows, and over pairs of different answers to a question by one source."""
-    scores, labels = (-raw, ~right) if kind == "asker" else (raw, right)
-    questions = [normal_question(row.question) for row, _ in seen]
-
-    def over_all(at: NDArray[Any]) -> float:
-        return auc(scores[at], labels[at])
-
-    different = {(questions[n], answer.source, answer.text): n for n, (_, answer) in enumerate(seen)}
-    places = list(different.values())
-    groups = [(question, source) for question, source, _ in different]
-    wins, pairs = pair_wins(scores[places], labels[places], groups)
-    asked = [question for question, _ in dict.fromkeys(groups)]
-    return {
-        "auc": _rounded(plain(clustered_statistic(over_all, questions))),
-        "within_question_auc": _rounded(plain(clustered_ratios(wins[None], pairs[None], asked)[0])),
-    }
-
-
-def _rounded(interval: dict[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else round(value, 4) for name, value in interval.items()}
-
-
-def _thresholds(model: EncoderModel, part: Part, rows: Sequence[Prediction]) -> dict[str, float]:
-    """Threshold, or margin and floor, on the rows that can be replayed; none where none can."""
-    unknown = Known({}, {}, {})
-    if part.kind == "asker":
-        drafts = score_rows(rows, EncoderAsker(model, part), unknown).rows
-        kept, refined = [row.correct[0] for row in drafts], [row.correct[row.latest] for row in drafts]
-        found = choose_threshold([row.doubt for row in drafts], kept, refined, tolerance=TOLERANCE) if drafts else None
-        return {"refine_above": found.value} if found else {}
-    answers = score_rows(rows, unknown, EncoderTruster(model, part))
-    chosen = choose_settings(answers, at_least=ANSWERED_RIGHT, tolerance=TOLERANCE) if answers.rows else {}
-    return {name: value for name, value in chosen.items() if name in THRESHOLDS["truster"]}

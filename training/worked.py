@@ -2,77 +2,43 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from langchain_core.documents import Document
-
 from artrag.evaluation.calibration import Kind as Calibration
 from artrag.evaluation.calibration import fit_calibration
 from artrag.evaluation.predictions import Prediction, check_split
-from artrag.evaluation.replay import choose_settings, replay_scored
+from artrag.evaluation.replay import replay_scored
 from artrag.evaluation.report import write_report
-from artrag.evaluation.scoring import Scored, score_rows
-from artrag.evaluation.thresholds import choose_threshold
+from artrag.evaluation.scoring import score_rows
 from artrag.models.parts import Kind, Part, probability, write_part
 from artrag.models.signals import VERSION
 from artrag.models.trained import WEIGHTS, TrainedAsker, TrainedTruster
-from artrag.protocols import Doubt
 from artrag.settings import REFINE_ABOVE, TRUST_MARGIN
-from artrag.training.crossfit import Answers, CrossFit, Key, Progress, cross_fit, labelled_answers
+from artrag.training.choosing import THRESHOLDS, Choosing, Key, Known, choose, sources
+from artrag.training.crossfit import Answers, CrossFit, Progress, cross_fit, labelled_answers
 
 CURVE = "curve.jsonl"
-THRESHOLDS: dict[Kind, tuple[str, ...]] = {"asker": ("refine_above",), "truster": ("trust_margin", "abstain_below")}
 OF_THE_OTHER: dict[Kind, set[str]] = {
     "asker": {"auc", "ece_asker", "ask-only", "random", "random+trust", "gain_kept_at_half", "curve_above_random"},
     "truster": {"ece", "aurc", "accuracy_at_80", "gain_at_80", "within_question_auc", "trust-only", "weighted-vote"},
 }
 """Figures that say nothing where that part was not trained."""
-TOLERANCE = 0.003
-"""Of two margins or thresholds whose accuracy differs by no more, the one that interferes less is taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How parts are trained.
+class Plan(Choosing):
+    """How parts are trained, and what their thresholds are chosen for.
 
     Attributes:
         seed: of weights and draws.
         calibration: "platt" needs few rows; "isotonic" some hundreds.
-        refine_budget: the most that may be refined, as a share of drafts; None for no limit.
-        answered_right: the accuracy wanted of the answers that are not abstained from.
     """
 
     seed: int = 0
     calibration: Calibration = "platt"
-    refine_budget: float | None = None
-    answered_right: float = 0.66
-
-
-class Known:
-    """An Asker and Truster at once that says what has been scored before: for choosing thresholds."""
-
-    pointwise = True
-
-    def __init__(
-        self, doubt: Mapping[Key, float], scores: Mapping[Key, float], confidence: Mapping[Key, float]
-    ) -> None:
-        self._doubt, self._scores, self._confidence = doubt, scores, confidence
-
-    def ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Doubt:
-        """The known doubt; 0.5 where there is none."""
-        return Doubt([], self._doubt.get((question, draft), 0.5), "")
-
-    def score(self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None) -> list[float]:
-        """The known scores; all equal where there are none."""
-        return [self._scores.get((question, answer), 0.0) for answer in answers]
-
-    def confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> float:
-        """The known confidence; 0.5 where there is none."""
-        return self._confidence.get((question, answer), 0.5)
 
 
 def train_art(
@@ -172,21 +138,7 @@ def _thresholds(
     fit = next(iter(fits.values()))
     scored = score_rows(rows, known, known)
     usable = [row for row in scored.rows if all((row.row.question, a.text) in fit.raw for a in row.answers)]
-    if not usable:
-        return {}
-    if "truster" not in fits:  # the refined answer is taken as it comes
-        threshold = choose_threshold(
-            [row.doubt for row in usable],
-            [row.correct[0] for row in usable],
-            [row.correct[row.latest] for row in usable],
-            budget=plan.refine_budget,
-            tolerance=TOLERANCE,
-        )
-        return {"refine_above": threshold.value}
-    found = choose_settings(
-        Scored(usable, scored.left_out), at_least=plan.answered_right, budget=plan.refine_budget, tolerance=TOLERANCE
-    )
-    return {name: found[name] for kind in fits for name in THRESHOLDS[kind]}
+    return choose(list(fits), usable, plan)
 
 
 def _save(
@@ -202,14 +154,13 @@ def _save(
     fit.head.save(folder / WEIGHTS)
     lines = [{"pass": n + 1, "loss": loss, "dev": figure} for n, (loss, figure) in enumerate(fit.curve)]
     (folder / CURVE).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    sources = Counter(answer.source or "unnamed" for row in train for answer in row.candidates)
     part = Part(
         kind=kind,
         variant="signals",
         files={WEIGHTS: ""},
         calibration=calibration,
         thresholds={name: thresholds[name] for name in THRESHOLDS[kind] if name in thresholds},
-        data=[{"source": source, "answers": count} for source, count in sorted(sources.items())],
+        data=sources(train),
         options={"signals": VERSION, "seed": plan.seed, "passes": fit.kept + 1, "refine_budget": plan.refine_budget},
     )
     write_part(folder, part)
