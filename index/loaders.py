@@ -19,18 +19,26 @@ _NOT_TEXT = {"script", "style", "noscript", "template", "nav", "footer", "svg", 
 
 
 def files(root: Path) -> Iterator[tuple[Path, str]]:
-    """(file, id) of everything to read under a file or folder, sorted, without hidden ones and links to elsewhere.
+    """(file, id) of everything to read under a file or folder, sorted.
 
-    The id is the path below the folder, in POSIX form; for a single file its name.
+    Left out are hidden files, links to elsewhere, and indexes, the one that is being written among them. The id is the
+    path below the folder, in POSIX form; for a single file its name.
     """
     if not root.is_dir():
         yield root, root.name
         return
     home = root.resolve()
+    # An index holds its finished generations, or the one that is being built, beside its manifest or its lock.
+    marks = (*root.rglob("manifest.json"), *root.rglob("writer.json"))
+    indexes = {
+        mark.parent for mark in marks if any(mark.parent.glob("generation-*")) or any(mark.parent.glob("building-*"))
+    }
     for path in sorted(root.rglob("*")):
         below = path.relative_to(root)
         hidden = any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in below.parts)
-        if not hidden and path.is_file() and path.resolve().is_relative_to(home):
+        if hidden or not indexes.isdisjoint(path.parents):
+            continue
+        if path.is_file() and path.resolve().is_relative_to(home):
             yield path, below.as_posix()
 
 

@@ -26,7 +26,7 @@ def load() -> Runnable[Any, Any]:
     Reads `paths`, `index`; writes `build`, `loaded`, `skipped`.
 
     Raises:
-        UsageError: no paths or no index directory.
+        UsageError: no paths, no index directory, or one and the same.
         IndexLockedError: somebody else is writing the index.
         EmptyCorpusError: nothing could be read, and the index holds nothing.
     """
@@ -36,6 +36,10 @@ def load() -> Runnable[Any, Any]:
         if not paths or not index:
             raise UsageError(
                 f"cannot ingest paths={paths!r} into index={index!r}: give at least one path and a directory"
+            )
+        if any(Path(path).resolve() == Path(index).resolve() for path in paths):
+            raise UsageError(
+                f"{str(index)!r} cannot be both the documents and their index: give the index its own folder"
             )
         update = yield Call(_load, None, ([Path(path) for path in paths], Path(index), run))
         return dict(update) | {"index": str(index)}

@@ -266,6 +266,24 @@ def test_links_and_hidden_files_stay_outside(tmp_path: Path) -> None:
     assert [name for _, name in files(tmp_path / "in")] == ["ok.txt"]
 
 
+def test_an_index_below_the_documents_is_none_of_them(build: Build, tmp_path: Path) -> None:
+    """Neither the index that is being written, on its first and second run, nor another one that lies there."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("# Keys\n\nThe key hangs behind the door.")
+    (docs / "manifest.json").write_text('{"name": "a file of the user"}')
+    first = build(docs, index=docs / "idx")
+    assert (first["documents"], first["skipped"]) == (2, [])
+    again = build(docs, index=docs / "idx")
+    assert (again["added"], again["unchanged"], again["removed"], again["skipped"]) == (0, 2, 0, [])
+    other = build(docs, index=tmp_path / "other")
+    assert (other["documents"], other["skipped"]) == (2, [])
+    with pytest.raises(UsageError, match="both the documents and their index"):
+        build(docs, index=docs)
+    with pytest.raises(EmptyCorpusError, match="no files"):
+        build(docs / "idx", index=tmp_path / "third")
+
+
 def write_pdf(path: Path, *pages: str, password: str = "") -> None:
     from fpdf import FPDF
     from pypdf import PdfReader, PdfWriter
