@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from artrag.evaluation.predictions import Prediction
     from artrag.models.parts import Kind
 
+FEW = 30
+"""Questions of dev below which the command says that figures and thresholds are little more than a guess."""
 HELD_OUT = 7
 """Without a dev file every seventh question is held out."""
 
@@ -118,6 +120,9 @@ def _train(
 
     learn, check = _rows(paths, dev)
     err = Console(stderr=True)
+    asked = len({row.question for row in check})
+    if asked < FEW:
+        err.print(f"only {asked} questions to choose thresholds on: figures will be rough; record more", style="yellow")
     with progress_bar(err) as bar:
         task = bar.add_task("training", total=100)
 

@@ -728,8 +728,9 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 def test_train_art_is_one_json_object(run: Any, files: Any, tmp_path: Path, made: tuple[Path, dict[str, Any]]) -> None:
     first, second, dev = files
     out = tmp_path / "out"
-    code, said, _ = run("train", "art", "--predictions", first, second, "--dev", dev, "--out", out, "--json")
+    code, said, told = run("train", "art", "--predictions", first, second, "--dev", dev, "--out", out, "--json")
     assert code == 0 and said.count("\n") == 1
+    assert f"only {len(DEV)} questions to choose thresholds on" in told
     found = json.loads(said)
     assert found["out"] == str(out) and found["variant"] == "signals"
     whole = json.loads(json.dumps(made[1]))
