@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from artrag.arithmetic import equations
 from artrag.evaluation.rows import read_rows
 from artrag.models.causal_model import Message
 from artrag.text import numbers
 from artrag.training.causal_data import Row
+from artrag.working import read_steps
 
 OPERATORS: dict[str, Callable[[float, float], float]] = {
     "+": lambda a, b: a + b,
@@ -85,7 +85,7 @@ def solve_prompt(question: str) -> list[Message]:
 
 def refine_prompt(question: str, draft: str) -> list[Message]:
     """What the solver reads to correct its draft: the calculator has answered what can be calculated."""
-    notes = [f"- {e.text} is wrong: it is {e.actual:g}" for e in equations(draft) if not e.correct]
+    notes = [f"- {step.claim} is wrong: it is {step.actual:g}" for step in read_steps(draft) if not step.correct]
     asked = "\n".join(notes or ["- Is the draft right?"])
     text = f"{question}\n\nDraft: {draft}\n\nOpen questions:\n{asked}"
     return [{"role": "system", "content": "Correct the draft."}, {"role": "user", "content": text}]

@@ -1,10 +1,9 @@
-"""Plain arithmetic: a safe evaluator, and a check of the equations a text states."""
+"""Plain arithmetic: a safe evaluator."""
 
 import ast
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from artrag.errors import CalculationError
 
@@ -25,30 +24,6 @@ _UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.UAdd: operator.
 _SPELLING = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": " ** ", "$": " ", "€": " ", "£": " "})
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
-
-_DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,9}|\d+)(?:\.\d+)?%?"
-_SIGNS = r"[-−]?[$€£]?\s?"
-_NUMBER = _SIGNS + _DIGITS
-# Every text is read in linear time: a sum is taken whole even where no "=" follows it, and none begins within a number.
-_EQUATION = re.compile(
-    rf"(?P<left>{_SIGNS}(?<!\d){_DIGITS}(?:\s*[-+*/x×÷−–]\s*(?:\(\s*)?{_NUMBER}\)?)+)"
-    rf"(?:\s*=\s*(?P<right>{_NUMBER}))?",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Equation:
-    """An equation stated in a text, and what its left side really comes to."""
-
-    text: str
-    stated: float
-    actual: float
-
-    @property
-    def correct(self) -> bool:
-        """True when both sides agree to half a per cent (texts round)."""
-        return abs(self.stated - self.actual) <= max(0.005 * abs(self.actual), 0.01)
 
 
 def evaluate(expression: str) -> float:
@@ -101,17 +76,3 @@ def _value(node: ast.expr) -> float:
     if isinstance(value, complex) or abs(value) > LARGEST_VALUE:
         raise OverflowError
     return value
-
-
-def equations(text: str) -> list[Equation]:
-    """Every `a op b [op c ...] = d` stated in `text`, recomputed; what cannot be computed is left out."""
-    found = []
-    for match in _EQUATION.finditer(text):
-        if match["right"] is None:
-            continue
-        try:
-            actual, stated = evaluate(match["left"]), evaluate(match["right"])
-        except CalculationError:
-            continue
-        found.append(Equation(" ".join(match[0].split()), stated, actual))
-    return found

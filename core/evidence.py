@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from langchain_core.documents import Document
 
-from artrag.arithmetic import equations
 from artrag.text import codes, numbers, sentences, terms
+from artrag.working import read_steps
 
 _MARK = re.compile(r"(?<!\s)\s*\[([1-9]\d?)\]")
 _REFUSAL = re.compile(
@@ -123,8 +123,9 @@ class Evidence:
 
 def examine(question: str, answer: str, passages: Sequence[Document] | None) -> Evidence:
     """Collect the evidence about `answer`; `passages=None` means that it was reasoned without any."""
-    stated = equations(answer)
-    known = set(numbers(question)) | {number for e in stated if e.correct for number in (e.stated, *numbers(e.text))}
+    steps = read_steps(answer)
+    right = [step for step in steps if step.correct]
+    known = {*numbers(question), *(number for step in right for number in (step.stated, *numbers(step.text)))}
     support = on_topic = 1.0
     if passages is not None:
         found = supports(answer, passages)
@@ -139,8 +140,8 @@ def examine(question: str, answer: str, passages: Sequence[Document] | None) -> 
         support=support,
         on_topic=on_topic,
         numbers_found=share if passages is not None else 1.0,
-        equations=len(stated),
-        wrong=tuple(f"{e.text} (it is {e.actual:g})" for e in stated if not e.correct),
+        equations=len(steps),
+        wrong=tuple(f"{step.claim} (it is {step.actual:g})" for step in steps if not step.correct),
         refuses=is_refusal(answer),
         empty=not terms(without_marks(answer)) and not numbers(answer),
     )

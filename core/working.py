@@ -20,6 +20,8 @@ _TOKEN = re.compile(
 )
 _SPELLING = {"×": "*", "÷": "/", "−": "-", "–": "-"}
 _MONEY = "$€£"
+_MINUS = re.compile(r"[-−–][$€£]?\.?\d")  # it touches its number; "- 3 * 4" is an item of a list
+_BEFORE_A_NUMBER = ("+", "-", "*", "/", "(")
 _SIGN = re.compile(r"(?<=[\d)%])[-+*/]")
 
 
@@ -46,6 +48,11 @@ class Step:
         """True when both sides agree to half a per cent (texts round), or as a percentage ("3/5 = 60")."""
         return near(self.stated, self.actual) or near(self.stated, 100 * self.actual)
 
+    @property
+    def claim(self) -> str:
+        """What the text states: "12 * 3 = 35"."""
+        return f"{self.text} = {self.stated:.12g}"
+
 
 def near(first: float, second: float) -> bool:
     """Do two numbers agree to half a per cent, or to a cent?"""
@@ -61,11 +68,14 @@ def read_steps(text: str) -> list[Step]:
     tokens = list(_TOKEN.finditer(text))
     steps: list[Step] = []
     left: list[tuple[str, str]] = []
-    counting = False  # is there a number to the left?
+    counting = below_zero = False  # is there a number to the left? does a minus belong to the next one?
     for place, token in enumerate(tokens):
         if token["number"]:
-            left.append(("number", token["number"].replace(",", "") + ("%" if token["percent"] else "")))
-            counting = True
+            sign = "-" if below_zero else ""
+            left.append(("number", sign + token["number"].replace(",", "") + ("%" if token["percent"] else "")))
+            counting, below_zero = True, False
+        elif _MINUS.match(text, token.start()) and (not counting or left[-1][1] in _BEFORE_A_NUMBER):
+            below_zero = True
         elif token["end"]:
             left, counting = [], False
         elif token["word"]:

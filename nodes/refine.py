@@ -8,13 +8,14 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from artrag import prompts
-from artrag.arithmetic import equations, evaluate
+from artrag.arithmetic import evaluate
 from artrag.errors import CalculationError, PromptTooLongError
 from artrag.nodes.calling import own_words, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, numbered
 from artrag.state import Candidate, QAState, SubquestionRecord
 from artrag.steps import Call, Steps, invoke
+from artrag.working import read_steps
 
 MOST_PASSAGES = 8
 
@@ -61,7 +62,8 @@ def refine(
         """Let the tools answer what is open; bounded, told, and never fatal."""
         asked = [record.copy() for record in state["subquestions"]]
         open_ones = [record for record in asked if not record["answered"]]
-        notes = [f"{e.text} is wrong: it is {e.actual:g}" for e in equations(state["draft"]) if not e.correct]
+        steps = read_steps(state["draft"])
+        notes = [f"{step.claim} is wrong: it is {step.actual:g}" for step in steps if not step.correct]
         calls = 0
         for record in open_ones:
             value = _calculated(record["text"])

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artrag.arithmetic import equations
 from artrag.evidence import examine
 from artrag.final_answer import read_number
 from artrag.working import MOST_STEPS, Step, near, read_steps
@@ -70,6 +69,13 @@ READ: dict[str, list[tuple[str, float, float]]] = {
     "3 + 4 = 8": [("3 + 4", 8, 7)],
     "3 + 4 = -7": [("3 + 4", -7, 7)],
     "5 - 9 = -4": [("5 - 9", -4, -4)],
+    "-48 + 21 = -27": [("-48 + 21", -27, -27)],
+    "the balance is −$48 + 21 = -27": [("-48 + 21", -27, -27)],
+    "5 * -3 = -15": [("5 * -3", -15, -15)],
+    "5 - -3 = 8": [("5 - -3", 8, 8)],
+    "2 * (-3 + 4) = 2": [("2 * (-3 + 4)", 2, 2)],
+    "5 apples -3 = 2": [("5 - 3", 2, 2)],
+    "(2 + 3) -1 = 4": [("(2 + 3) - 1", 4, 4)],
     "12 / 4 = 3 apples. 3 * 3 = 10": [("12 / 4", 3, 3), ("3 * 3", 10, 9)],
     # a sentence, a line, a list ends what stands left of it
     "So 5 apples. 3 + 4 = 7": [("3 + 4", 7, 7)],
@@ -197,7 +203,6 @@ HOSTILE = {
 READERS: dict[str, Callable[[str], object]] = {
     "steps": read_steps,
     "number": read_number,
-    "equations": equations,
     "evidence": lambda text: examine("How many?", text, None),
 }
 
@@ -212,7 +217,7 @@ def test_a_hundred_thousand_characters_are_read_at_once(reader: str, text: str) 
 
 def test_a_sum_without_a_result_hides_no_other() -> None:
     text = "1 + 2 + 3 apples, " * 3 + "(1 + 2 (3 + 4 = 8 and 5 x 2 = 10"
-    assert [(e.text, e.correct) for e in equations(text)] == [("3 + 4 = 8", False), ("5 x 2 = 10", True)]
+    assert [(step.claim, step.correct) for step in read_steps(text)] == [("3 + 4 = 8", False), ("5 * 2 = 10", True)]
 
 
 PIECES = ["1", "20", "3,000", ".5", "%", " ", "  ", "+", "-", "*", "/", "x", "=", "(", ")", "$", "−", "\n", "."]
