@@ -664,12 +664,38 @@ def test_spoilt_solutions_are_wrong_and_rows_end_right(word_problems: Any) -> No
     drawn = {word_problems.spoilt(problem, random.Random(seed)) for seed in range(40)}
     assert len(drawn) > 8 and all("Final answer: 41" not in text for text in drawn)
     rows = word_problems.solver_rows([problem] * 8, 0)
-    assert len(rows) == 12 and {row["completion"][0]["content"] for row in rows} == {
+    assert len(rows) == 16 and {row["completion"][0]["content"] for row in rows} == {
         "12 * 3 = 36. 36 + 5 = 41. Final answer: 41"
     }
     drafts = [row["prompt"][1]["content"] for row in rows if "Draft:" in row["prompt"][1]["content"]]
-    assert sum("Final answer: 41" in draft for draft in drafts) == 2 and len(drafts) == 4
-    assert word_problems.refine_prompt("Q", "2 * 3 = 7.")[1]["content"].endswith("- 2 * 3 = 7 is wrong: it is 6")
+    # Every draft twice, with open questions and without; a third of them right.
+    assert sum("Final answer: 41" in draft for draft in drafts) == 4 and len(drafts) == 8
+    assert [draft.partition("\n\nOpen questions:")[0] for draft in drafts[::2]] == drafts[1::2]
+
+
+def test_a_slip_is_noted_however_small(word_problems: Any) -> None:
+    asked = word_problems.refine_prompt("Q", "2 * 3 = 7. 500 + 1 = 502.")
+    assert asked[1]["content"].endswith("- 2 * 3 = 7 is wrong: it is 6\n- 500 + 1 = 502 is wrong: it is 501")
+    assert word_problems.refine_prompt("Q", "10 / 3 = 3.33")[1]["content"].endswith("- Is the draft right?")
+    assert word_problems.refine_prompt("Q", "2 * 3 = 7.", asked=False)[1]["content"] == "Q\n\nDraft: 2 * 3 = 7."
+    assert word_problems.solution("+ 564237 495718")[0].endswith("= 1059955. Final answer: 1059955")
+
+
+def test_faults_of_a_draft_are_told_apart(word_problems: Any) -> None:
+    said = {"2 * 3 = 7. Final answer: 7": False, "2 + 3 = 5": False, "it is 7": False, "2 * 3 = 6": True}
+    faults = [word_problems.fault(draft, 6, correct) for draft, correct in said.items()]
+    assert faults == ["only the result is wrong", "another calculation", "no calculation", "right"]
+
+
+def test_live_questions_differ_in_more_than_their_numbers(live: Any, tmp_path: Path) -> None:
+    (tmp_path / "arithmetic").mkdir()
+    asked = ["Tom has 3 and 4?", "Tom has 30 and 4.5?", "Ann has 3 and 4?", "Bob has 7 and 0?", "Eve has 3 and 4?"]
+    rows = [{"id": f"p{n}", "question": q, "final": 7, "equation_prefix": "+ 3 4"} for n, q in enumerate(asked)]
+    json_lines(tmp_path / "arithmetic/mawps_asdiva_train.jsonl", [*rows, rows[0] | {"question": "Off?", "final": 8}])
+    json_lines(tmp_path / "arithmetic/svamp.jsonl", [{"id": "t", "question": "ANN has 9 and 1?", "final": 10}])
+    known, test = live.drawn(tmp_path, 10, 10, 0)
+    assert sorted(live.wording(p.question) for p in known) == ["bob has # and #", "eve has # and #", "tom has # and #"]
+    assert [p.id for p in test] == ["t"]
 
 
 def test_the_live_benchmark_goes_on_where_it_was(
@@ -678,7 +704,12 @@ def test_the_live_benchmark_goes_on_where_it_was(
     data = tmp_path / "data" / "arithmetic"
     data.mkdir(parents=True)
     problems = [
-        {"id": f"p{n}", "question": f"{n} and {n % 7} more?", "final": n + n % 7, "equation_prefix": f"+ {n} {n % 7}"}
+        {
+            "id": f"p{n}",
+            "question": f"{chr(97 + n)}: {n} and {n % 7} more?",
+            "final": n + n % 7,
+            "equation_prefix": f"+ {n} {n % 7}",
+        }
         for n in range(20)
     ]
     json_lines(data / "mawps_asdiva_train.jsonl", problems)
@@ -687,7 +718,9 @@ def test_the_live_benchmark_goes_on_where_it_was(
     turns = itertools.cycle([True, False, False, True, True])
     monkeypatch.setattr(live, "label", lambda *_: Label(1, next(turns), ""))
     monkeypatch.setattr(live, "read_predictions", lambda path: [from_row(row) for _, row in read_rows(path)])
-    monkeypatch.setattr(live, "MOST_TOKENS", 4)
+    monkeypatch.setattr(sys.modules["live_stages"], "MOST_TOKENS", 4)
+    stages = sys.modules["live_stages"]
+    monkeypatch.setattr(stages, "elsewhere", stages.measured)  # a new process would take seconds to import torch
     command = ["live_art.py", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--base", base]
     monkeypatch.setattr(sys, "argv", [*command, "--samples", "1", "--limit", "16", "--parts", "evidence"])
     wrote: list[int] = []
@@ -707,11 +740,31 @@ def test_the_live_benchmark_goes_on_where_it_was(
     monkeypatch.setattr(live, "fine_tune", lambda *_, **__: pytest.fail("the solvers are trained already"))
     live.main()
     found = json.loads(capsys.readouterr().out)
-    assert wrote == [8, 8, 8, 8, 8, 8, 8, 6, 6, 6]  # drafts, samples, refinements; the killed one again
-    for name in ("initial", "oracle", "self-refine", "draft and refinement", "with samples", "seconds", "refining"):
-        assert name in found
-    assert set(found["with samples"]) >= {"initial", "refine-all", "ask+trust", "majority", "oracle"}
-    assert sum(found["refining"].values()) == 6
+    # Drafts, two refinements, a sample; the killed one again.
+    assert wrote == [8, 8, 8, 8, 8, 8, 8, 8, 8, 6, 6, 6, 6]
+    assert set(found["policies"]) >= {
+        *("initial", "always refine", "always refine, without subquestions", "self-refine, its own word", "ART"),
+        *(
+            "ART, without subquestions",
+            "ART with samples",
+            "random at ART's rate",
+            "majority vote of 3",
+            "oracle of all",
+        ),
+    }
+    assert set(found["replay"]) == {"ART", "ART, without subquestions", "ART with samples"}
+    assert (
+        [sum(moves.values()) for moves in found["refining"].values()] == [6, 6] == 2 * [sum(found["drafts"].values())]
+    )
+    assert set(found["training"]) == {"solver_a", "solver_b"} and set(found["seconds"]) >= {
+        "half_a",
+        "test",
+        "self_refine",
+    }
+    assert found["training"]["solver_a"]["seconds"] > 0 and found["training"]["solver_a"]["peak_memory_mb"] > 50
+    assert (
+        found["questions"] == {"test": 6, "dev": 4} and 2 < found["policies"]["self-refine, its own word"]["calls"] <= 3
+    )
     monkeypatch.setattr(sys, "argv", [*command, "--samples", "2", "--limit", "16"])
     with pytest.raises(SystemExit, match="name another folder"):
         live.main()
