@@ -53,6 +53,11 @@ def evaluate(expression: str) -> float:
     return value
 
 
+def written(value: float) -> str:
+    """A number as people write it: 36, 0.3, 1059960."""
+    return f"{value:.10g}"
+
+
 def normalise(expression: str) -> str:
     """The expression in Python's own spelling."""
     text = _THOUSANDS.sub("", expression.strip().translate(_SPELLING))

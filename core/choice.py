@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 
 def pick(scores: Sequence[float], margin: float) -> int:
-    """The place of the answer to trust: a later one must beat the best so far by more than the margin."""
-    best = 0
-    for later in range(1, len(scores)):
-        if scores[later] > scores[best] + margin:
-            best = later
-    return best
+    """The place of the answer to trust: the best of the others must beat the draft, the first, by more than the margin.
+
+    A negative margin favours the others, as where refining is known to help; among them it favours none.
+    """
+    if len(scores) < 2:
+        return 0
+    other = max(range(1, len(scores)), key=lambda place: (scores[place], -place))
+    return other if scores[other] > scores[0] + margin else 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from langchain_core.documents import Document
 
+from artrag.arithmetic import written
 from artrag.text import codes, numbers, sentences, terms
 from artrag.working import read_steps
 
@@ -141,7 +142,7 @@ def examine(question: str, answer: str, passages: Sequence[Document] | None) -> 
         on_topic=on_topic,
         numbers_found=share if passages is not None else 1.0,
         equations=len(steps),
-        wrong=tuple(f"{step.claim} (it is {step.actual:g})" for step in steps if not step.correct),
+        wrong=tuple(f"{step.claim} (it is {written(step.actual)})" for step in steps if not step.correct),
         refuses=is_refusal(answer),
         empty=not terms(without_marks(answer)) and not numbers(answer),
     )

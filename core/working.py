@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from artrag.arithmetic import evaluate
+from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError
 
 MOST_STEPS = 40
@@ -51,7 +51,7 @@ class Step:
     @property
     def claim(self) -> str:
         """What the text states: "12 * 3 = 35"."""
-        return f"{self.text} = {self.stated:.12g}"
+        return f"{self.text} = {written(self.stated)}"
 
 
 def near(first: float, second: float) -> bool:

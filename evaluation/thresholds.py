@@ -4,6 +4,7 @@ Each is placed in the middle between two development rows, so that it lies on no
 well, the one that interferes least is taken: the fewest refinements, the fewest replaced drafts.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from artrag.choice import pick
 from artrag.errors import TrainingDataError
 from artrag.evaluation.calibration import risk_coverage
-
-MOST_MARGINS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def choose_threshold(
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """A later answer replaces the best one so far if it scores higher by more than `value`.
+    """The best of the other answers replaces the draft if it scores higher by more than `value`.
 
     Attributes:
         value: for `Settings.trust_margin`.
@@ -115,33 +115,28 @@ def choose_margin(
     """
     if not len(scores):
         raise TrainingDataError("no rows to choose a margin on: give development rows with refined answers")
-    width = max(len(row) for row in scores)
-    table, right = np.full((len(scores), width), -np.inf), np.zeros((len(scores), width))
-    for row, (given, labels) in enumerate(zip(scores, correct, strict=True)):
-        table[row, : len(given)], right[row, : len(labels)] = given, labels
-    with np.errstate(invalid="ignore"):  # rows with fewer answers are filled up with -inf
-        gaps = [table[:, j] - table[:, i] for i in range(width) for j in range(i + 1, width)]
-    found = np.unique(np.concatenate([*gaps, np.empty(0)]))
-    found = found[np.isfinite(found)] if np.isfinite(found).any() else np.zeros(1)
-    if len(found) > MOST_MARGINS:
-        found = np.unique(np.quantile(found, np.linspace(0, 1, MOST_MARGINS), method="nearest"))
-    # Below every gap the latest answer is always taken, at the largest one the draft.
-    always = found[0] - max(float(found[-1] - found[0]), 1e-6) / 2
-    options = [float(option) for option in (always, *(found[1:] + found[:-1]) / 2, found[-1])]
+    places = [pick(given, -math.inf) for given in scores]  # the best of the others; 0 where there are none
+    gaps = np.array(
+        [given[place] - given[0] if place else -math.inf for given, place in zip(scores, places, strict=True)]
+    )
+    gains = np.array([float(right[place]) - float(right[0]) for right, place in zip(correct, places, strict=True)])
+    levels = np.unique(gaps[np.isfinite(gaps)])
+    levels = levels if len(levels) else np.zeros(1)
+    # Below every gap the draft is always replaced, at the largest one never.
+    always = levels[0] - max(float(levels[-1] - levels[0]), 1e-6) / 2
+    options = [float(option) for option in (always, *(levels[1:] + levels[:-1]) / 2, levels[-1])]
     if lowest is not None:
         options = [lowest, *(option for option in options if option > lowest)]
-    tried = [_margin(table, right, option) for option in options]
+    order = np.argsort(gaps)
+    gained = np.concatenate([np.cumsum(gains[order][::-1])[::-1], [0.0]])  # by replacing in all rows from a gap on
+    begins = np.searchsorted(gaps[order], options, side="right")
+    kept = float(np.mean([float(right[0]) for right in correct]))
+    tried = [
+        Margin(option, kept + float(gained[begin]) / len(gaps), 1 - float(begin) / len(gaps))
+        for option, begin in zip(options, begins, strict=True)
+    ]
     enough = max(choice.accuracy for choice in tried) - tolerance - 1e-12
     return min((c for c in tried if c.accuracy >= enough), key=lambda choice: (choice.changed, -choice.value))
-
-
-def _margin(table: NDArray[Any], right: NDArray[Any], margin: float) -> Margin:
-    """What a margin does: `pick` for all rows at once."""
-    rows = np.arange(len(table))
-    best = np.zeros(len(table), dtype=np.intp)
-    for later in range(1, table.shape[1]):
-        best = np.where(table[:, later] > table[rows, best] + margin, later, best)
-    return Margin(float(margin), float(right[rows, best].mean()), float((best > 0).mean()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from artrag import prompts
-from artrag.arithmetic import evaluate
+from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError, PromptTooLongError
 from artrag.nodes.calling import own_words, say
 from artrag.nodes.node import Run, node
@@ -63,7 +63,7 @@ def refine(
         asked = [record.copy() for record in state["subquestions"]]
         open_ones = [record for record in asked if not record["answered"]]
         steps = read_steps(state["draft"])
-        notes = [f"{step.claim} is wrong: it is {step.actual:g}" for step in steps if not step.correct]
+        notes = [f"{step.claim} is wrong: it is {written(step.actual)}" for step in steps if not step.correct]
         calls = 0
         for record in open_ones:
             value = _calculated(record["text"])
@@ -102,7 +102,7 @@ def _calculated(text: str) -> str | None:
     if not text.lower().startswith("what is "):
         return None
     try:
-        return f"{evaluate(text[8:].rstrip(' ?')):g}"
+        return written(evaluate(text[8:].rstrip(" ?")))
     except CalculationError:
         return None
 

@@ -21,7 +21,7 @@ WIDENED = 1.5
 def trust(truster: Truster) -> Runnable[Any, Any]:
     """A node that lets the Truster pick the best candidate of all rounds (ART, Section 3.4).
 
-    A later answer replaces an earlier one only if it scores higher by `Settings.trust_margin`; below
+    Another answer replaces the draft only if it scores higher by `Settings.trust_margin`; below
     `Settings.abstain_below` the graph abstains and says so. Where neither is set, the thresholds chosen with the
     Truster's weights count. Where the Truster is out of its depth, the floor is half as high again and the decision
     says so; where it fails, the draft stands with confidence 0.5.

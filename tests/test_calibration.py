@@ -270,11 +270,17 @@ def test_no_other_threshold_does_better(rows: list[tuple[float, bool, bool]], bu
     assert found.refined == near(min(share for accuracy, share in allowed if accuracy > found.accuracy - 1e-9))
 
 
-def test_a_margin_is_what_a_later_answer_must_win_by() -> None:
+def test_a_margin_is_what_another_answer_must_beat_the_draft_by() -> None:
     assert pick([0.5, 0.7], 0.1) == 1 and pick([0.5, 0.7], 0.3) == 0
     assert pick([0.5, 0.75], 0.25) == 0  # more than the margin, not as much
     assert pick([0.5, 0.4], -0.2) == 1 and pick([0.5, 0.2], -0.2) == 0
-    assert pick([0.1, 0.5, 0.55], 0.1) == 1 and pick([0.1, 0.5, 0.9], 0.1) == 2 and pick([0.3], 0.1) == 0
+    assert pick([0.3], 0.1) == 0 and pick([0.3], -0.1) == 0
+
+
+def test_the_margin_is_the_drafts_and_not_among_the_others() -> None:
+    assert pick([0.1, 0.5, 0.55], 0.1) == 2 and pick([0.1, 0.9, 0.5], 0.1) == 1 and pick([0.1, 0.5, 0.5], 0.1) == 1
+    # Below zero it must not drift from each to the next: 0.9, 0.8 and 0.7 are no steps down to the last.
+    assert pick([0.9, 0.8, 0.7, 0.6], -0.15) == 1 and pick([0.9, 0.6, 0.7], -0.15) == 0
 
 
 def test_the_margin_chosen_lies_between_the_good_and_the_bad_changes() -> None:
