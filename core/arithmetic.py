@@ -23,7 +23,7 @@ _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
 _UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 _SPELLING = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": " ** ", "$": " ", "€": " ", "£": " "})
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
+_PERCENT = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
 
 
 def evaluate(expression: str) -> float:

@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,10 @@ def _part_row(kind: Kind, name: str) -> dict[str, Any]:
         return row | {"title": str(error)}
     figure = "auc" if kind == "asker" else "within_question_auc"
     value = (part.figures.get(figure) or {}).get("value")
-    title = f"{part.variant}, {figure} {value:.2f}" if value is not None else part.variant
+    made_of: str = part.variant
+    if part.options.get("reader"):
+        made_of += " and a step reader" if find_spec("torch") else " (its step reader needs 'artrag[local]')"
+    title = f"{made_of}, {figure} {value:.2f}" if value is not None else made_of
     licence = "Apache-2.0, see its MODEL_CARD.md" if name == "trained" else "yours"
     return row | {"title": title, "licence": licence, "weights": str(folder)}
 

@@ -3,7 +3,9 @@
 import json
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -48,6 +50,10 @@ Budget = Annotated[
 AnsweredRight = Annotated[
     float, typer.Option(min=0, max=1, help="Accuracy wanted of the answers that are not abstained from.")
 ]
+ReaderOption = Annotated[
+    str,
+    typer.Option("--reader", help="Step reader beside the signals: 'trained' for the shipped one, 'none', a folder."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -61,12 +67,13 @@ def asker(
     base: Base = EMBEDDED_CHAT,
     epochs: Epochs = 1,
     limit: Limit = None,
+    reader: ReaderOption = "trained",
     seed: Seed = 0,
     refine_budget: Budget = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an Asker: is a draft wrong, and what does it leave open?"""
-    options = {"base": base, "epochs": epochs, "limit": limit, "seed": seed}
+    options = {"base": base, "epochs": epochs, "limit": limit, "seed": seed, "reader": reader}
     _train(["asker"], variant, [*predictions, *(more or [])], dev, out, options, refine_budget, 0.66, as_json)
 
 
@@ -80,13 +87,39 @@ def truster(
     base: Base = EMBEDDED_CHAT,
     epochs: Epochs = 1,
     limit: Limit = None,
+    reader: ReaderOption = "trained",
     seed: Seed = 0,
     answered_right: AnsweredRight = 0.66,
     as_json: JsonOption = False,
 ) -> None:
     """Train a Truster: which of several answers to a question is right, and how sure is that?"""
-    options = {"base": base, "epochs": epochs, "limit": limit, "seed": seed}
+    options = {"base": base, "epochs": epochs, "limit": limit, "seed": seed, "reader": reader}
     _train(["truster"], variant, [*predictions, *(more or [])], dev, out, options, None, answered_right, as_json)
+
+
+@train.command()
+def reader(
+    solutions: Annotated[
+        list[Path], typer.Option("--solutions", help="Problems with marked calculations (as GSM8K's), .jsonl.")
+    ],
+    predictions: Predictions,
+    out: Out,
+    more: More = None,
+    dev: Dev = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the solutions.")] = 4,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a step reader: do the steps of an answer do what the question tells? About an hour on a CPU's one core."""
+    from artrag.training.step_reader import ON_ANSWERS, ON_SOLUTIONS, train_reader
+
+    learn, check = _rows([*predictions, *(more or [])], dev)
+    on_solutions, on_answers = replace(ON_SOLUTIONS, epochs=epochs, seed=seed), replace(ON_ANSWERS, seed=seed)
+    with _telling() as tell:
+        found = train_reader(
+            solutions, learn, check, out, on_solutions=on_solutions, on_answers=on_answers, progress=tell
+        )
+    _show(found | {"variant": "encoder", "out": str(out)}, as_json)
 
 
 @train.command()
@@ -95,6 +128,7 @@ def art(
     out: Out,
     more: More = None,
     dev: Dev = None,
+    reader: ReaderOption = "trained",
     seed: Seed = 0,
     refine_budget: Budget = None,
     answered_right: AnsweredRight = 0.66,
@@ -102,7 +136,17 @@ def art(
 ) -> None:
     """Train Asker and Truster, calibrate them, choose the thresholds and write a report, in one go."""
     paths = [*predictions, *(more or [])]
-    _train(["asker", "truster"], "signals", paths, dev, out, {"seed": seed}, refine_budget, answered_right, as_json)
+    _train(
+        ["asker", "truster"],
+        "signals",
+        paths,
+        dev,
+        out,
+        {"seed": seed, "reader": reader},
+        refine_budget,
+        answered_right,
+        as_json,
+    )
 
 
 def _train(
@@ -116,31 +160,38 @@ def _train(
     answered_right: float,
     as_json: bool,
 ) -> None:
-    from artrag.interfaces.show import progress_bar
-
     learn, check = _rows(paths, dev)
-    err = Console(stderr=True)
     asked = len({row.question for row in check})
     if asked < FEW:
-        err.print(f"only {asked} questions to choose thresholds on: figures will be rough; record more", style="yellow")
-    with progress_bar(err) as bar:
-        task = bar.add_task("training", total=100)
-
-        def tell(what: str, share: float) -> None:
-            bar.update(task, description=what, completed=int(100 * share))
-
+        said = f"only {asked} questions to choose thresholds on: figures will be rough; record more"
+        Console(stderr=True).print(said, style="yellow")
+    with _telling() as tell:
         if variant == "signals":
             from artrag.training.worked import Plan, train_art
 
             plan = Plan(seed=options["seed"], refine_budget=refine_budget, answered_right=answered_right)
-            found = train_art(learn, check, out, kinds=kinds, plan=plan, tell=tell)
+            reader = None if options["reader"] == "none" else options["reader"]
+            found = train_art(learn, check, out, kinds=kinds, plan=plan, reader=reader, tell=tell)
         else:
             from artrag.training.choosing import Choosing
 
             choosing = Choosing(refine_budget=refine_budget, answered_right=answered_right)
             trainer = _trainer(kinds[0], variant)
             found = trainer(learn, check, out, **_options(variant, options), choosing=choosing, progress=tell)
-    found |= {"variant": variant, "out": str(out)}
+    _show(found | {"variant": variant, "out": str(out)}, as_json)
+
+
+@contextmanager
+def _telling() -> "Iterator[Callable[[str, float], None]]":
+    """A progress bar on standard error, as a function of (what, share done)."""
+    from artrag.interfaces.show import progress_bar
+
+    with progress_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=100)
+        yield lambda what, share: bar.update(task, description=what, completed=int(100 * share))
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
@@ -175,7 +226,8 @@ def _trainer(kind: "Kind", variant: Variant) -> Any:
 
 
 def _options(variant: Variant, options: dict[str, Any]) -> dict[str, Any]:
-    return options if variant == "causal" else {name: options[name] for name in ("epochs", "limit", "seed")}
+    wanted = ("base", "epochs", "limit", "seed") if variant == "causal" else ("epochs", "limit", "seed")
+    return {name: options[name] for name in wanted}
 
 
 def _table(found: dict[str, Any]) -> Table:

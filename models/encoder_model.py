@@ -14,6 +14,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from artrag.arithmetic import written
 from artrag.errors import MissingExtraError, ModelUnavailableError, PartError
 from artrag.evidence import is_refusal, supports
 from artrag.final_answer import read_number
@@ -62,7 +63,7 @@ def verdicts(question: str, answer: str, passages: Sequence[Document] | None) ->
     elif not steps:
         said.append("no step to check")
     used = [number for step in steps for number in step.operands]
-    unused = [f"{n:g}" for n in given_numbers(question) if steps and not any(_uses(each, n) for each in used)]
+    unused = [written(n) for n in given_numbers(question) if steps and not any(_uses(each, n) for each in used)]
     if unused:
         said.append(f"not used: {', '.join(unused[:MOST_NAMED])}")
     if not answer.strip() or is_refusal(answer):
@@ -72,7 +73,7 @@ def verdicts(question: str, answer: str, passages: Sequence[Document] | None) ->
 
 def _mended(step: Step) -> str:
     left = step.text if len(step.text) <= 40 else f"{step.text[:37]}..."
-    return f"{left} = {step.stated:g} is wrong, it is {step.actual:g}"
+    return f"{left} = {written(step.stated)} is wrong, it is {written(step.actual)}"
 
 
 def _uses(operand: float, number: float) -> bool:
@@ -191,7 +192,7 @@ class EncoderModel:
         import torch
 
         try:
-            _merge(encoder, adapter)
+            merge_lora(encoder, adapter)
             weight, bias = _head(adapter, encoder.config.hidden_size)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise PartError(
@@ -228,7 +229,7 @@ class EncoderModel:
         return [found[row] for row in rows]
 
 
-def _merge(encoder: Any, folder: Path) -> None:
+def merge_lora(encoder: Any, folder: Path) -> None:
     """Add the LoRA weights (Hu et al., arXiv 2106.09685) to the matrices that they belong to."""
     import torch
     from safetensors.torch import load_file

@@ -19,6 +19,8 @@ import numpy as np
 from artrag.errors import PartError
 
 Kind = Literal["asker", "truster"]
+PartKind = Literal["asker", "truster", "reader"]
+"""A reader is no part of the graph by itself; its readings join the signals of Asker and Truster."""
 
 FORMAT = 1
 MANIFEST = "part.json"
@@ -42,7 +44,7 @@ class Part:
         options: what the training was run with, and what the weights need to be read.
     """
 
-    kind: Kind
+    kind: PartKind
     variant: Literal["signals", "encoder", "causal"]
     base: str = ""
     base_sha256: str = ""
@@ -65,7 +67,7 @@ def write_part(folder: Path, part: Part) -> None:
     os.replace(temporary, folder / MANIFEST)
 
 
-def read_part(folder: Path, kind: Kind) -> Part:
+def read_part(folder: Path, kind: PartKind) -> Part:
     """The manifest of a trained part, its weights checked.
 
     Raises:

@@ -1,7 +1,8 @@
 """The trained Asker and Truster: a head over the signals of a worked answer, with calibrated probabilities.
 
-They were trained on worked answers, without passages. An answer from passages goes to the evidence-based parts, and one
-that looks like nothing they were trained on is said to be out of their depth.
+Where they were trained with a step reader, its readings join the signals; without torch they do without it. They were
+trained on worked answers, without passages. An answer from passages goes to the evidence-based parts, and one that
+looks like nothing they were trained on is said to be out of their depth.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,14 @@ from pathlib import Path
 
 from langchain_core.documents import Document
 
-from artrag.errors import PartError
+from artrag.errors import MissingExtraError, ModelUnavailableError, PartError
 from artrag.evidence import Evidence, examine
 from artrag.models.askers import EvidenceAsker, open_points, weigh
 from artrag.models.heads import Head
+from artrag.models.opening import reader_folder
 from artrag.models.parts import Kind, Part, probability, raw_score, read_part
 from artrag.models.signals import NAMES, VERSION, signals
+from artrag.models.step_reader import READINGS, open_reader
 from artrag.models.trusters import EvidenceTruster
 from artrag.protocols import Doubt
 
@@ -27,8 +30,38 @@ EMPTY = -20.0
 """Score of an answer without a word: below every other."""
 
 
-def open_head(folder: Path, kind: Kind) -> tuple[Head, Part]:
-    """The head in the folder of a trained part, and its manifest.
+class Looks:
+    """What a head looks at: the signals of an answer and, where the part was trained with it, a step reader's readings.
+
+    The reader is opened when it is first needed; `unread` says why it cannot be, empty where it can.
+    """
+
+    def __init__(self, reader: Path | None = None, sha256: str = "") -> None:
+        self._reader, self._sha256 = reader, sha256
+        self.unread = ""
+
+    def at(self, question: str, answers: Sequence[str]) -> list[dict[str, float]]:
+        """Named signals and readings of answers to one question.
+
+        Raises:
+            PartError: the reader is damaged, or not the one that the part was trained with.
+        """
+        named = [signals(question, answer) for answer in answers]
+        readable = [n for n, each in enumerate(named) if _calculates(each)]
+        if self._reader is not None and readable and not self.unread:
+            try:
+                reader = open_reader(self._reader, self._sha256)
+                found = reader.read(question, [answers[n] for n in readable])
+            except (MissingExtraError, ModelUnavailableError) as error:
+                self.unread = f"without its step reader: {error}"
+            else:
+                for n, line in zip(readable, found.tolist(), strict=True):
+                    named[n] |= zip(READINGS, line, strict=True)
+        return named
+
+
+def open_head(folder: Path, kind: Kind) -> tuple[Head, Part, Looks]:
+    """The head in the folder of a trained part, its manifest, and what it looks at.
 
     Raises:
         PartError: it is missing, damaged, or belongs to another version.
@@ -39,7 +72,10 @@ def open_head(folder: Path, kind: Kind) -> tuple[Head, Part]:
             f"the {kind} in {str(folder)!r} was trained on version {part.options.get('signals')!r} of the signals, "
             f"this artrag has {VERSION}: train it again"
         )
-    return Head.load(folder / WEIGHTS, NAMES), part
+    if not part.options.get("reader"):
+        return Head.load(folder / WEIGHTS, NAMES), part, Looks()
+    looks = Looks(reader_folder(part.options["reader"], folder), part.options.get("reader_sha256", ""))
+    return Head.load(folder / WEIGHTS, NAMES + READINGS), part, looks
 
 
 class TrainedTruster:
@@ -50,8 +86,9 @@ class TrainedTruster:
 
     pointwise = True
 
-    def __init__(self, head: Head, part: Part) -> None:
+    def __init__(self, head: Head, part: Part, looks: Looks | None = None) -> None:
         self.part = part
+        self.looks = looks or Looks()
         self._head = head
         self._grounded = EvidenceTruster()
 
@@ -68,7 +105,7 @@ class TrainedTruster:
         """See `artrag.protocols.Truster`; one that calculates nothing gets the score that means its evidence."""
         if passages is not None:
             return self._grounded.score(question, answers, passages)
-        named = [signals(question, answer) for answer in answers]
+        named = self.looks.at(question, answers)
         raw = map(float, self._head.raw(self._head.row(named)))
         return [self._one(question, *one) for one in zip(answers, named, raw, strict=True)]
 
@@ -82,7 +119,7 @@ class TrainedTruster:
     def confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> float:
         """See `artrag.protocols.Truster`; out of its depth no higher than the evidence allows."""
         evidence = self._grounded.confidence(question, answer, passages)
-        named = signals(question, answer) if passages is None else {}
+        named = self.looks.at(question, [answer])[0] if passages is None else {}
         if not _calculates(named):
             return evidence
         found = probability(self.part.calibration, float(self._head.raw(self._head.row([named]))[0]))
@@ -96,8 +133,9 @@ class TrainedTruster:
 class TrainedAsker:
     """Doubts a worked answer with the calibrated probability of a head; asks about what the working leaves open."""
 
-    def __init__(self, head: Head, part: Part) -> None:
+    def __init__(self, head: Head, part: Part, looks: Looks | None = None) -> None:
         self.part = part
+        self.looks = looks or Looks()
         self._head = head
         self._grounded = EvidenceAsker()
 
@@ -112,7 +150,7 @@ class TrainedAsker:
 
     def ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Doubt:
         """See `artrag.protocols.Asker`."""
-        named = signals(question, draft) if passages is None else {}
+        named = self.looks.at(question, [draft])[0] if passages is None else {}
         if not _calculates(named):
             found = self._grounded.ask(question, draft, passages)
             return found if passages is not None else replace(found, reason=f"{found.reason}; the Asker is {NOTHING}")
@@ -122,7 +160,8 @@ class TrainedAsker:
         if strange:
             evidence, reason = weigh(seen)
             return Doubt(open_points(question, draft), max(doubt, evidence), f"{reason}; the Asker is {strange}")
-        return Doubt(open_points(question, draft), doubt, _reason(doubt, seen))
+        reason = "; the Asker is ".join(filter(None, (_reason(doubt, seen), self.looks.unread)))
+        return Doubt(open_points(question, draft), doubt, reason)
 
 
 def _calculates(named: Mapping[str, float]) -> bool:

@@ -728,7 +728,9 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 def test_train_art_is_one_json_object(run: Any, files: Any, tmp_path: Path, made: tuple[Path, dict[str, Any]]) -> None:
     first, second, dev = files
     out = tmp_path / "out"
-    code, said, told = run("train", "art", "--predictions", first, second, "--dev", dev, "--out", out, "--json")
+    code, said, told = run(
+        "train", "art", "--predictions", first, second, "--dev", dev, "--out", out, "--reader", "none", "--json"
+    )
     assert code == 0 and said.count("\n") == 1
     assert f"only {len(DEV)} questions to choose thresholds on" in told
     found = json.loads(said)
@@ -743,7 +745,7 @@ def test_train_art_is_one_json_object(run: Any, files: Any, tmp_path: Path, made
 @pytest.mark.parametrize("kind", ["asker", "truster"])
 def test_train_one_part_without_dev(run: Any, files: Any, tmp_path: Path, kind: str, quick: None) -> None:
     words = ["--predictions", files[0], "--predictions", files[1], "--out", tmp_path / kind, "--seed", 3]
-    code, said, _ = run("train", kind, *words, "--json")
+    code, said, _ = run("train", kind, *words, "--reader", "none", "--json")
     found = json.loads(said)
     assert code == 0 and found["questions"]["train"] + found["questions"]["dev"] == len({r.question for r in TRAIN})
     assert 3 <= found["questions"]["dev"] <= 20
@@ -760,7 +762,7 @@ def test_a_person_reads_a_table(run: Any, files: Any, tmp_path: Path, monkeypatc
         return {"auc": {"value": 0.81, "low": 0.7, "high": 0.9}, "thresholds": {"refine_above": 0.4}, "rows": 3}
 
     monkeypatch.setattr(worked, "train_art", fake)
-    words = ["train", "art", "--predictions", files[0], files[1], "--out", tmp_path / "out"]
+    words = ["train", "art", "--predictions", files[0], files[1], "--out", tmp_path / "out", "--reader", "none"]
     code, said, _ = run(*words, "--seed", 5, "--refine-budget", 0.3, "--answered-right", 0.8)
     assert code == 0 and "0.810" in said and "0.700 to 0.900" in said and "0.400" in said and "chosen" in said
     assert given["kinds"] == ["asker", "truster"]
@@ -779,7 +781,7 @@ def test_what_cannot_be_trained_on_is_wrong_usage(run: Any, files: Any, tmp_path
     out = tmp_path / "out"
 
     def refused(*words: Any) -> str:
-        code, said, _ = run("train", "truster", *words, "--out", out, "--json")
+        code, said, _ = run("train", "truster", *words, "--out", out, "--reader", "none", "--json")
         found = json.loads(said)
         assert code == 2 and set(found) == {"error", "type"} and not out.exists()
         return f"{found['type']}: {found['error']}"

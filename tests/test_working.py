@@ -177,6 +177,7 @@ def test_numbers_too_large_for_a_float_are_none() -> None:
 
 HOSTILE = {
     "digits": "9" * 100_000,
+    "a long number in a sum": "9" * 19_000 + " + 1 = 2",
     "thousands": "1," + "111," * 25_000,
     "a sum without a result": "1 + " * 25_000,
     "a sum with wide spaces": "1 +  1 +   " * 9_000,

@@ -167,7 +167,7 @@ def _finished(
     part = replace(
         part,
         calibration=calibration,
-        thresholds=choose([part.kind], rows, choosing),
+        thresholds=choose(["asker"] if part.kind == "asker" else ["truster"], rows, choosing),
         figures=ranking_figures(raw, labels, [(one.key, one.answer.source, one.answer.text) for one in measured]),
     )
     write_part(out, part)

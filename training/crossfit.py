@@ -5,7 +5,6 @@ a head that was fitted without it, so that they rest on many more questions than
 """
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,12 @@ from artrag.evaluation.predictions import Prediction, normal_question
 from artrag.models.heads import Head
 from artrag.models.parts import Kind
 from artrag.models.signals import NAMES, signals
+from artrag.models.step_reader import READINGS
 from artrag.training.choosing import Key
+from artrag.training.folds import FOLDS, fold_of
 from artrag.training.heads import Fitted, fit_head
+from artrag.training.readings import Readings
 
-FOLDS = 5
 Progress = Callable[[str, float], None]
 
 
@@ -40,6 +41,7 @@ class CrossFit:
 class Answers:
     """Distinct labelled answers: signals [n, d], labels [n], who wrote them, and places (right, wrong) of duels."""
 
+    names: tuple[str, ...]
     keys: list[Key]
     rows: NDArray[np.float32]
     right: NDArray[np.bool_]
@@ -58,11 +60,13 @@ class Answers:
         moved = {int(old): new for new, old in enumerate(places)}
         duels = [(moved[good], moved[bad]) for good, bad in self.duels if good in moved and bad in moved]
         keys, sources = [self.keys[n] for n in places], [self.sources[n] for n in places]
-        return Answers(keys, self.rows[places], self.right[places], sources, duels)
+        return Answers(self.names, keys, self.rows[places], self.right[places], sources, duels)
 
 
-def labelled_answers(predictions: Sequence[Prediction], tell: Progress | None = None) -> Answers:
-    """The distinct labelled answers of predictions without passages, with their signals.
+def labelled_answers(
+    predictions: Sequence[Prediction], tell: Progress | None = None, *, readings: Readings | None = None
+) -> Answers:
+    """The distinct labelled answers of predictions without passages, with their signals and what a step reader reads.
 
     Raises:
         TrainingDataError: there is none.
@@ -88,15 +92,29 @@ def labelled_answers(predictions: Sequence[Prediction], tell: Progress | None = 
         raise TrainingDataError(
             "no labelled answer without passages: give predictions whose candidates have 'correct' (artrag collect)"
         )
-    rows = np.empty((len(found), len(NAMES)), dtype=np.float32)
-    for place, (question, text) in enumerate(found):
-        named = signals(question, text)
-        rows[place] = [named[name] for name in NAMES]
-        if tell and place % 500 == 0:
-            tell("reading answers", place / len(found))
+    rows = _rows(list(found), readings, tell)
     places = {key: place for place, key in enumerate(found)}
     duels = [(places[good], places[bad]) for good, bad in met]
-    return Answers(list(found), rows, np.array(list(found.values())), [sources[key] for key in found], duels)
+    names = NAMES if readings is None else NAMES + READINGS
+    return Answers(names, list(found), rows, np.array(list(found.values())), [sources[key] for key in found], duels)
+
+
+def _rows(keys: Sequence[Key], readings: Readings | None, tell: Progress | None) -> NDArray[np.float32]:
+    """The signals [n, d] of answers, then what the step reader reads of them."""
+    rows = np.empty((len(keys), len(NAMES)), dtype=np.float32)
+    asked: dict[str, list[int]] = {}
+    for place, (question, text) in enumerate(keys):
+        named = signals(question, text)
+        rows[place] = [named[name] for name in NAMES]
+        asked.setdefault(question, []).append(place)
+        if tell and place % 500 == 0:
+            tell("reading answers", place / len(keys))
+    if readings is None:
+        return rows
+    read = np.empty((len(keys), len(READINGS)), dtype=np.float32)
+    for question, places in asked.items():
+        read[places] = readings.of(question, [keys[place][1] for place in places])
+    return np.concatenate([rows, read], axis=1)
 
 
 def cross_fit(kind: Kind, train: Answers, dev: Answers, *, seed: int = 0, tell: Progress | None = None) -> CrossFit:
@@ -125,7 +143,7 @@ def cross_fit(kind: Kind, train: Answers, dev: Answers, *, seed: int = 0, tell: 
 
     fitted = _fit(train, measure, pairwise, seed, progress=tell)
     raw = dict(zip(dev.keys, map(float, fitted.head.raw(dev.rows)), strict=True))
-    folds = np.array([zlib.crc32(question.encode("utf-8", "replace")) % FOLDS for question in train.questions])
+    folds = np.array([fold_of(question) for question in train.questions])
     for fold in range(FOLDS):
         held = train.where(folds == fold)
         if tell:
@@ -141,7 +159,7 @@ def cross_fit(kind: Kind, train: Answers, dev: Answers, *, seed: int = 0, tell: 
 
 def _fit(answers: Answers, measure: Callable[[Head], float], pairwise: bool, seed: int, **options: Any) -> Fitted:
     return fit_head(
-        NAMES,
+        answers.names,
         answers.rows,
         answers.right,
         answers.questions,

@@ -1,6 +1,7 @@
 """Train the Asker and the Truster for worked answers: recorded predictions in, folders of trained parts out."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +14,15 @@ from artrag.evaluation.predictions import Prediction, check_split
 from artrag.evaluation.replay import replay_scored
 from artrag.evaluation.report import write_report
 from artrag.evaluation.scoring import score_rows
-from artrag.models.parts import Kind, Part, probability, write_part
+from artrag.models.opening import reader_folder
+from artrag.models.parts import Kind, Part, probability, sha256, write_part
 from artrag.models.signals import VERSION
+from artrag.models.step_reader import NETWORK
 from artrag.models.trained import WEIGHTS, TrainedAsker, TrainedTruster
 from artrag.settings import REFINE_ABOVE, TRUST_MARGIN
 from artrag.training.choosing import THRESHOLDS, Choosing, Key, Known, choose, sources
 from artrag.training.crossfit import Answers, CrossFit, Progress, cross_fit, labelled_answers
+from artrag.training.readings import Readings
 
 CURVE = "curve.jsonl"
 OF_THE_OTHER: dict[Kind, set[str]] = {
@@ -48,6 +52,7 @@ def train_art(
     *,
     kinds: Sequence[Kind] = ("asker", "truster"),
     plan: Plan | None = None,
+    reader: str | Path | None = None,
     tell: Progress | None = None,
 ) -> dict[str, Any]:
     """Predictions to Asker, Truster, calibration, thresholds and report, in one go.
@@ -59,6 +64,8 @@ def train_art(
         out: folder; with both kinds the parts lie in `asker/` and `truster/`, with one kind in the folder itself.
         kinds: which parts to train.
         plan: how.
+        reader: a step reader whose readings join the signals: "trained" for the shipped one, or a folder, which must
+            stay where it is relative to the parts.
         tell: is told (what, share done).
 
     Returns:
@@ -71,15 +78,18 @@ def train_art(
     started = time.perf_counter()
     plan = plan or Plan()
     check_split(train, dev)
-    learn, check = labelled_answers(train, tell), labelled_answers(dev, tell)
+    read = Readings(reader_folder(reader)) if reader else None
+    learn, check = (labelled_answers(rows, tell, readings=read) for rows in (train, dev))
     fits = {kind: cross_fit(kind, learn, check, seed=plan.seed, tell=tell) for kind in kinds}
     truth = _truth(learn) | _truth(check)
     calibrations = {kind: _calibrated([*train, *dev], kind, fit, truth, plan) for kind, fit in fits.items()}
     thresholds = _thresholds([*train, *dev], fits, calibrations, plan)
-    parts = {
-        kind: _save(out if len(kinds) == 1 else out / kind, kind, fit, calibrations[kind], thresholds, train, plan)
-        for kind, fit in fits.items()
-    }
+    options = {"signals": VERSION, "seed": plan.seed, "refine_budget": plan.refine_budget}
+    parts = {}
+    for kind, fit in fits.items():
+        folder = out if len(kinds) == 1 else out / kind
+        there = {} if reader is None else _reader_of(folder, reader)
+        parts[kind] = _save(folder, kind, fit, calibrations[kind], thresholds, sources(train), options | there)
     figures = _figures(dev, parts, thresholds, out)
     for folder, part in parts.values():
         write_part(folder, replace(part, figures=figures))
@@ -141,14 +151,21 @@ def _thresholds(
     return choose(list(fits), usable, plan)
 
 
+def _reader_of(folder: Path, reader: str | Path) -> dict[str, Any]:
+    """Where the step reader lies as seen from the part's folder, and which one it is."""
+    found = reader_folder(reader)
+    name = "trained" if reader == "trained" else Path(os.path.relpath(found, folder.resolve())).as_posix()
+    return {"reader": name, "reader_sha256": sha256(found / NETWORK)}
+
+
 def _save(
     folder: Path,
     kind: Kind,
     fit: CrossFit,
     calibration: dict[str, Any],
     thresholds: Mapping[str, float],
-    train: Sequence[Prediction],
-    plan: Plan,
+    data: list[dict[str, Any]],
+    options: dict[str, Any],
 ) -> tuple[Path, Part]:
     folder.mkdir(parents=True, exist_ok=True)
     fit.head.save(folder / WEIGHTS)
@@ -160,8 +177,8 @@ def _save(
         files={WEIGHTS: ""},
         calibration=calibration,
         thresholds={name: thresholds[name] for name in THRESHOLDS[kind] if name in thresholds},
-        data=sources(train),
-        options={"signals": VERSION, "seed": plan.seed, "passes": fit.kept + 1, "refine_budget": plan.refine_budget},
+        data=data,
+        options=options | {"passes": fit.kept + 1},
     )
     write_part(folder, part)
     return folder, part
