@@ -1,6 +1,8 @@
-"""Recorded answers to grade-school word problems as predictions: what the shipped Asker and Truster learn from.
+r"""Recorded answers to grade-school word problems as predictions: what the shipped Asker and Truster learn from.
 
     python benchmarks/art_data.py --data ../shared/data --out build/art
+    artrag train reader --solutions ../shared/data/gsm8k/train.jsonl \
+        --predictions build/art/train.jsonl --dev build/art/dev.jsonl --out models/shipped/reader
     artrag train art --predictions build/art/train.jsonl --dev build/art/dev.jsonl --out models/shipped
 
 Questions are those of a re-split of GSM8K's *test* questions (`gsm8k/resplit_1319.json`): figures on them are not

@@ -207,6 +207,7 @@ def choose_settings(
     costs: Sequence[float] | None = None,
     lowest_margin: float | None = None,
     tolerance: float = 0.0,
+    margin_tolerance: float | None = None,
 ) -> dict[str, float]:
     """The settings for scored development rows: the margin first, then the threshold with it, then the floor.
 
@@ -217,6 +218,7 @@ def choose_settings(
         costs: see `choose_threshold`.
         lowest_margin: see `choose_margin`.
         tolerance: accuracy given up for a margin and a threshold that interfere less.
+        margin_tolerance: the same for the margin, where it is another.
 
     Returns:
         `refine_above`, `trust_margin` and `abstain_below`.
@@ -226,7 +228,10 @@ def choose_settings(
     """
     rows = scored.rows
     margin = choose_margin(
-        [row.scores for row in rows], [row.correct for row in rows], lowest=lowest_margin, tolerance=tolerance
+        [row.scores for row in rows],
+        [row.correct for row in rows],
+        lowest=lowest_margin,
+        tolerance=tolerance if margin_tolerance is None else margin_tolerance,
     ).value
     trust = [policies(0.0, margin)["trust-only"](row).index for row in rows]
     threshold = choose_threshold(

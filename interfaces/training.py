@@ -52,7 +52,7 @@ AnsweredRight = Annotated[
 ]
 ReaderOption = Annotated[
     str,
-    typer.Option("--reader", help="Folder of a step reader to read along with the signals, or 'none'."),
+    typer.Option("--reader", help="Step reader beside the signals: 'trained' for the shipped one, 'none', a folder."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -67,7 +67,7 @@ def asker(
     base: Base = EMBEDDED_CHAT,
     epochs: Epochs = 1,
     limit: Limit = None,
-    reader: ReaderOption = "none",
+    reader: ReaderOption = "trained",
     seed: Seed = 0,
     refine_budget: Budget = None,
     as_json: JsonOption = False,
@@ -87,7 +87,7 @@ def truster(
     base: Base = EMBEDDED_CHAT,
     epochs: Epochs = 1,
     limit: Limit = None,
-    reader: ReaderOption = "none",
+    reader: ReaderOption = "trained",
     seed: Seed = 0,
     answered_right: AnsweredRight = 0.66,
     as_json: JsonOption = False,
@@ -128,7 +128,7 @@ def art(
     out: Out,
     more: More = None,
     dev: Dev = None,
-    reader: ReaderOption = "none",
+    reader: ReaderOption = "trained",
     seed: Seed = 0,
     refine_budget: Budget = None,
     answered_right: AnsweredRight = 0.66,

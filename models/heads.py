@@ -1,7 +1,6 @@
 """The head of a trained Asker or Truster: a small network over signals, read and run with NumPy alone."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +38,8 @@ class Head:
     output_bias: float
 
     def raw(self, rows: Array) -> Array:
-        """The scores [n] of rows [n, d]; unbounded, higher is better. What is not known (NaN) counts as the mean."""
-        standard = np.nan_to_num(np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP), nan=0.0)
+        """The scores [n] of rows [n, d]; unbounded, higher is better."""
+        standard = np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP)
         units = np.maximum(standard @ self.hidden + self.hidden_bias, 0)
         scores: Array = units @ self.output + np.float32(self.output_bias)
         return scores
@@ -51,9 +50,10 @@ class Head:
         return share
 
     def row(self, named: Sequence[Mapping[str, float]]) -> Array:
-        """Named signals as rows [n, d]; NaN where one is missing."""
-        rows = [[signals.get(name, math.nan) for name in self.names] for signals in named]
-        return np.array(rows, dtype=np.float32).reshape(len(named), len(self.names))
+        """Named signals as rows [n, d]."""
+        return np.array([[signals[name] for name in self.names] for signals in named], dtype=np.float32).reshape(
+            len(named), len(self.names)
+        )
 
     def save(self, path: Path) -> None:
         """Write the weights as JSON, five digits each: enough for the same choices, small enough to read.

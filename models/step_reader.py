@@ -1,7 +1,7 @@
 """The step reader: a small encoder reads the question, a small network over it the steps of each answer as a graph.
 
-It says of an answer what signals cannot: whether its steps do what the question tells. Its readings join the signals in
-the heads of Asker and Truster. A reader is a folder with `part.json`, LoRA weights for the encoder and the network.
+It says of an answer what signals cannot: whether its steps do what the question tells. A share of its reading is added
+to the scores of Asker and Truster. A reader is a folder with `part.json`, LoRA weights for the encoder and the network.
 """
 
 import threading
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from artrag.models.step_network import Questions
 
 NETWORK = "network.safetensors"
-READINGS = ("reading", "reading_weakest", "reading_mean", "reading_final")
-"""Of an answer as a whole, of its weakest step, of its steps on average, and of its final number; log-odds."""
 WINDOW = 192
 """Tokens of a question that are read."""
-KNOWN = 32
+KNOWN = 256
 """Questions whose states are remembered: the Asker and the Truster read the same one, answer after answer."""
 MOST_READ = 256
 """Answers to each of them whose readings are remembered."""
@@ -46,7 +44,7 @@ class _Known:
 
     states: "Questions"
     numbers: list[Quantity]
-    read: dict[str, Floats] = field(default_factory=dict)
+    read: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class StepReader:
         return cls(encoder.eval(), tokenizer, network.eval(), part)
 
     def read(self, question: str, answers: Sequence[str]) -> Floats:
-        """The readings [n, 4] of answers to one question, in the order of `READINGS`; higher is more likely right."""
+        """The readings [n] of answers to one question, as log-odds; higher is more likely right."""
         import torch
 
         with self.lock, torch.inference_mode():
@@ -108,8 +106,9 @@ class StepReader:
                 asked.read.clear()
             new = list(dict.fromkeys(answer for answer in answers if answer not in asked.read))
             graphs = [(0, answer_graph(asked.numbers, answer)) for answer in new]
-            asked.read.update(zip(new, readings(self.network, asked.states, graphs, len(asked.numbers)), strict=True))
-            return np.array([asked.read[answer] for answer in answers], np.float32).reshape(-1, len(READINGS))
+            found = readings(self.network, asked.states, graphs, len(asked.numbers))
+            asked.read.update(zip(new, found.tolist(), strict=True))
+            return np.array([asked.read[answer] for answer in answers], np.float32)
 
 
 def open_reader(folder: Path, sha256: str) -> StepReader:
@@ -172,19 +171,12 @@ def question_batch(tokenizer: Any, questions: Sequence[str]) -> tuple[dict[str, 
 
 
 def readings(network: Any, questions: "Questions", graphs: Sequence[Any], numbers: int) -> Floats:
-    """The readings [n, 4] of graphs, each with the row of its question."""
+    """The readings [n] of graphs, each with the row of its question."""
     from artrag.models.step_network import stack_graphs
 
-    found = np.zeros((len(graphs), len(READINGS)), dtype=np.float32)
+    found = np.zeros(len(graphs), dtype=np.float32)
     order = sorted(range(len(graphs)), key=lambda n: len(graphs[n][1]))
     for begin in range(0, len(order), TOGETHER):
         chosen = order[begin : begin + TOGETHER]
-        batch = stack_graphs([graphs[n] for n in chosen], numbers)
-        whole, nodes = (values.numpy() for values in network(questions, batch))
-        calculated, final = (batch.steps >= 0).numpy(), batch.final.numpy()
-        for row, n in enumerate(chosen):
-            steps = nodes[row][calculated[row]]
-            # Without a step, the final number is all there is to read.
-            weakest, mean = (steps.min(), steps.mean()) if len(steps) else (nodes[row, final[row]],) * 2
-            found[n] = whole[row], weakest, mean, nodes[row, final[row]]
+        found[chosen] = network(questions, stack_graphs([graphs[n] for n in chosen], numbers))[0].numpy()
     return found

@@ -1,6 +1,6 @@
 """The trained Asker and Truster: a head over the signals of a worked answer, with calibrated probabilities.
 
-Where they were trained with a step reader, its readings join the signals; without torch they do without it. They were
+Where they were trained with a step reader, a share of its reading is added; without torch they do without it. They were
 trained on worked answers, without passages. An answer from passages goes to the evidence-based parts, and one that
 looks like nothing they were trained on is said to be out of their depth.
 """
@@ -18,7 +18,7 @@ from artrag.models.heads import Head
 from artrag.models.opening import reader_folder
 from artrag.models.parts import Kind, Part, probability, raw_score, read_part
 from artrag.models.signals import NAMES, VERSION, signals
-from artrag.models.step_reader import READINGS, open_reader
+from artrag.models.step_reader import open_reader
 from artrag.models.trusters import EvidenceTruster
 from artrag.protocols import Doubt
 
@@ -30,38 +30,39 @@ EMPTY = -20.0
 """Score of an answer without a word: below every other."""
 
 
-class Looks:
-    """What a head looks at: the signals of an answer and, where the part was trained with it, a step reader's readings.
+class Scores:
+    """The raw scores of a part: those of its head and, where it was trained with one, a share of a step reader's.
 
     The reader is opened when it is first needed; `unread` says why it cannot be, empty where it can.
     """
 
-    def __init__(self, reader: Path | None = None, sha256: str = "") -> None:
+    def __init__(self, head: Head, reader: Path | None = None, sha256: str = "", weight: float = 0.0) -> None:
+        self.head, self.weight = head, weight
         self._reader, self._sha256 = reader, sha256
         self.unread = ""
 
-    def at(self, question: str, answers: Sequence[str]) -> list[dict[str, float]]:
-        """Named signals and readings of answers to one question.
+    def of(self, question: str, answers: Sequence[str]) -> list[tuple[dict[str, float], float]]:
+        """The signals and the score of each answer to a question; one that calculates nothing is not read.
 
         Raises:
             PartError: the reader is damaged, or not the one that the part was trained with.
         """
         named = [signals(question, answer) for answer in answers]
-        readable = [n for n, each in enumerate(named) if _calculates(each)]
-        if self._reader is not None and readable and not self.unread:
+        raw = self.head.raw(self.head.row(named)).tolist()
+        steps = [n for n, each in enumerate(named) if _calculates(each)]
+        if self._reader is not None and steps and not self.unread:
             try:
-                reader = open_reader(self._reader, self._sha256)
-                found = reader.read(question, [answers[n] for n in readable])
+                read = open_reader(self._reader, self._sha256).read(question, [answers[n] for n in steps])
             except (MissingExtraError, ModelUnavailableError) as error:
                 self.unread = f"without its step reader: {error}"
             else:
-                for n, line in zip(readable, found.tolist(), strict=True):
-                    named[n] |= zip(READINGS, line, strict=True)
-        return named
+                for n, reading in zip(steps, read.tolist(), strict=True):
+                    raw[n] += self.weight * reading
+        return list(zip(named, raw, strict=True))
 
 
-def open_head(folder: Path, kind: Kind) -> tuple[Head, Part, Looks]:
-    """The head in the folder of a trained part, its manifest, and what it looks at.
+def open_scores(folder: Path, kind: Kind) -> tuple[Scores, Part]:
+    """What scores answers in the folder of a trained part, and its manifest.
 
     Raises:
         PartError: it is missing, damaged, or belongs to another version.
@@ -72,10 +73,10 @@ def open_head(folder: Path, kind: Kind) -> tuple[Head, Part, Looks]:
             f"the {kind} in {str(folder)!r} was trained on version {part.options.get('signals')!r} of the signals, "
             f"this artrag has {VERSION}: train it again"
         )
-    if not part.options.get("reader"):
-        return Head.load(folder / WEIGHTS, NAMES), part, Looks()
-    looks = Looks(reader_folder(part.options["reader"], folder), part.options.get("reader_sha256", ""))
-    return Head.load(folder / WEIGHTS, NAMES + READINGS), part, looks
+    head, reader = Head.load(folder / WEIGHTS, NAMES), part.options.get("reader")
+    if not reader:
+        return Scores(head), part
+    return Scores(head, reader_folder(reader["folder"], folder), reader["sha256"], reader["weight"]), part
 
 
 class TrainedTruster:
@@ -86,16 +87,15 @@ class TrainedTruster:
 
     pointwise = True
 
-    def __init__(self, head: Head, part: Part, looks: Looks | None = None) -> None:
+    def __init__(self, scores: Scores, part: Part) -> None:
         self.part = part
-        self.looks = looks or Looks()
-        self._head = head
+        self.scores = scores
         self._grounded = EvidenceTruster()
 
     @classmethod
     def load(cls, folder: str | Path) -> "TrainedTruster":
         """Open a trained Truster; raises PartError."""
-        return cls(*open_head(Path(folder), "truster"))
+        return cls(*open_scores(Path(folder), "truster"))
 
     def limits(self, passages: Sequence[Document] | None = None) -> Mapping[str, float]:
         """The thresholds chosen with these weights, where they are used."""
@@ -105,9 +105,8 @@ class TrainedTruster:
         """See `artrag.protocols.Truster`; one that calculates nothing gets the score that means its evidence."""
         if passages is not None:
             return self._grounded.score(question, answers, passages)
-        named = self.looks.at(question, answers)
-        raw = map(float, self._head.raw(self._head.row(named)))
-        return [self._one(question, *one) for one in zip(answers, named, raw, strict=True)]
+        found = self.scores.of(question, answers)
+        return [self._one(question, answer, *one) for answer, one in zip(answers, found, strict=True)]
 
     def _one(self, question: str, answer: str, named: Mapping[str, float], raw: float) -> float:
         if not answer.strip():
@@ -119,30 +118,31 @@ class TrainedTruster:
     def confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> float:
         """See `artrag.protocols.Truster`; out of its depth no higher than the evidence allows."""
         evidence = self._grounded.confidence(question, answer, passages)
-        named = self.looks.at(question, [answer])[0] if passages is None else {}
+        if passages is not None:
+            return evidence
+        ((named, raw),) = self.scores.of(question, [answer])
         if not _calculates(named):
             return evidence
-        found = probability(self.part.calibration, float(self._head.raw(self._head.row([named]))[0]))
-        return min(found, evidence) if _depth(self._head, named) else found
+        found = probability(self.part.calibration, raw)
+        return min(found, evidence) if _depth(self.scores.head, named) else found
 
     def out_of_depth(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> str:
         """Why this answer is none that the weights can judge; empty where it is."""
-        return "" if passages is not None else _depth(self._head, signals(question, answer))
+        return "" if passages is not None else _depth(self.scores.head, signals(question, answer))
 
 
 class TrainedAsker:
     """Doubts a worked answer with the calibrated probability of a head; asks about what the working leaves open."""
 
-    def __init__(self, head: Head, part: Part, looks: Looks | None = None) -> None:
+    def __init__(self, scores: Scores, part: Part) -> None:
         self.part = part
-        self.looks = looks or Looks()
-        self._head = head
+        self.scores = scores
         self._grounded = EvidenceAsker()
 
     @classmethod
     def load(cls, folder: str | Path) -> "TrainedAsker":
         """Open a trained Asker; raises PartError."""
-        return cls(*open_head(Path(folder), "asker"))
+        return cls(*open_scores(Path(folder), "asker"))
 
     def limits(self, passages: Sequence[Document] | None = None) -> Mapping[str, float]:
         """The thresholds chosen with these weights, where they are used."""
@@ -150,23 +150,25 @@ class TrainedAsker:
 
     def ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Doubt:
         """See `artrag.protocols.Asker`."""
-        named = self.looks.at(question, [draft])[0] if passages is None else {}
+        if passages is not None:
+            return self._grounded.ask(question, draft, passages)
+        ((named, raw),) = self.scores.of(question, [draft])
         if not _calculates(named):
-            found = self._grounded.ask(question, draft, passages)
-            return found if passages is not None else replace(found, reason=f"{found.reason}; the Asker is {NOTHING}")
+            found = self._grounded.ask(question, draft, None)
+            return replace(found, reason=f"{found.reason}; the Asker is {NOTHING}")
         seen = examine(question, draft, None)
-        doubt = 1 - probability(self.part.calibration, float(self._head.raw(self._head.row([named]))[0]))
-        strange = _depth(self._head, named)
+        doubt = 1 - probability(self.part.calibration, raw)
+        strange = _depth(self.scores.head, named)
         if strange:
             evidence, reason = weigh(seen)
             return Doubt(open_points(question, draft), max(doubt, evidence), f"{reason}; the Asker is {strange}")
-        reason = "; the Asker is ".join(filter(None, (_reason(doubt, seen), self.looks.unread)))
+        reason = "; the Asker is ".join(filter(None, (_reason(doubt, seen), self.scores.unread)))
         return Doubt(open_points(question, draft), doubt, reason)
 
 
 def _calculates(named: Mapping[str, float]) -> bool:
     """Is there a step or a final number to look at?"""
-    return bool(named) and not (named["no_steps"] and named["no_final"])
+    return not (named["no_steps"] and named["no_final"])
 
 
 def _depth(head: Head, named: Mapping[str, float]) -> str:

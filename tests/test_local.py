@@ -104,3 +104,20 @@ def test_a_second_process_opens_the_cache_without_a_network(folder: Path) -> Non
         [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
     )
     assert EMBEDDED_CHAT.removeprefix("pypi:") in done.stdout
+
+
+def test_the_shipped_reader_reads_what_the_question_tells() -> None:
+    """The same numbers, calculated without a mistake; what the question asks for is the one or the other."""
+    question = "A shop has {} boxes. Each box holds {} pens. {} pens are sold. How many pens are left?"
+    truster, asker = load_truster(), load_asker()
+    right = wrong = 0
+    for boxes, pens, sold in ((12, 8, 30), (7, 20, 15), (25, 6, 40)):
+        asked = question.format(boxes, pens, sold)
+        held = boxes * pens
+        sound = f"{boxes} * {pens} = {held}\n{held} - {sold} = {held - sold}\nFinal answer: {held - sold}"
+        odd = f"{boxes} + {pens} = {boxes + pens}\n{sold} + {boxes + pens} = {sold + boxes + pens}"
+        first, second = truster.score(asked, [sound, f"{odd}\nFinal answer: {sold + boxes + pens}"])
+        right, wrong = right + (first > second), wrong + (first <= second)
+        assert "without its step reader" not in asker.ask(asked, sound).reason
+    assert (right, wrong) == (3, 0)
+    assert truster.scores.unread == "" and truster.scores.weight > 0  # type: ignore[attr-defined]

@@ -26,7 +26,6 @@ from artrag.models.parts import MANIFEST, read_part, sha256
 from artrag.models.step_graph import VERSION, answer_graph, quantities
 from artrag.models.step_reader import (
     NETWORK,
-    READINGS,
     TOGETHER,
     WINDOW,
     StepReader,
@@ -163,10 +162,9 @@ def test_it_learns_what_a_question_tells_to_do(reader: StepReader) -> None:
     for sign in SIGNS:
         gaps = []
         for a, b in PAIRS[500:530]:
-            whole, weakest, mean, final = reader.read(asked(sign, a, b), [worked(one, a, b) for one in SIGNS]).T
+            read = reader.read(asked(sign, a, b), [worked(one, a, b) for one in SIGNS])
             right = SIGNS.index(sign)
-            gaps.append(whole[right] - whole[1 - right])
-            assert weakest[right] > weakest[1 - right] and (weakest == mean).all() and np.isfinite(final).all()
+            gaps.append(read[right] - read[1 - right])
         assert np.mean(np.array(gaps) > 1) > 0.9
 
 
@@ -204,19 +202,19 @@ def test_a_reader_is_small_and_says_where_it_comes_from(trained: Trained, base: 
 def test_answers_it_learned_from_have_readings_of_a_network_that_had_not(trained: Trained, reader: StepReader) -> None:
     folder, _ = trained
     kept = {row["key"]: row["reading"] for _, row in read_rows(folder / KEPT)}
-    assert len(kept) == 80 and all(len(line) == len(READINGS) for line in kept.values())
+    assert len(kept) == 80 and all(isinstance(value, float) for value in kept.values())
     found, row = Readings(folder), TRAIN[3]
     texts = [answer.text for answer in row.candidates]
     mixed = found.of(row.question, [texts[0], "3 + 4 = 7", texts[1], " "])
     fresh = reader.read(row.question, ["3 + 4 = 7", " "])
-    assert mixed.dtype == np.float32 and mixed.shape == (4, 4)
+    assert mixed.dtype == np.float32 and mixed.shape == (4,)
     wanted = [kept[answer_key(row.question, text)] for text in texts]
     assert mixed[[0, 2]] == pytest.approx(np.array(wanted)) and mixed[[1, 3]] == pytest.approx(fresh, abs=1e-4)
     assert abs(mixed[[0, 2]] - reader.read(row.question, texts)).max() > 1e-3  # another network
-    assert mixed[0, 0] > mixed[2, 0]  # it reads them rightly all the same
+    assert mixed[0] > mixed[2]  # it reads them rightly all the same
     # Another spelling of the question is no question that was kept.
     assert found.of(f" {row.question}", texts) == pytest.approx(reader.read(row.question, texts), abs=1e-4)
-    assert found.of(row.question, []).shape == (0, 4)
+    assert found.of(row.question, []).shape == (0,)
     (folder / KEPT).rename(folder / "away")
     try:
         assert Readings(folder).of(row.question, texts) == pytest.approx(reader.read(row.question, texts), abs=1e-4)
@@ -239,13 +237,14 @@ MIXED = [
 
 def test_a_reading_does_not_depend_on_the_other_answers(reader: StepReader) -> None:
     question = asked("+", 3, 4)
-    together = reader.read(question, MIXED * 12)
-    assert len(MIXED) * 12 > TOGETHER and together.shape == (len(MIXED) * 12, len(READINGS))
+    many = [f"{text}{' ' * n}" for n in range(12) for text in MIXED]  # each is read anew
+    together = reader.read(question, many)
+    assert len(set(many)) > TOGETHER and together.shape == (len(many),)
     alone = np.concatenate([reader.read(question, [text]) for text in MIXED])
-    assert together == pytest.approx(np.tile(alone, (12, 1)), abs=1e-4)
+    assert together == pytest.approx(np.tile(alone, 12), abs=1e-4)
     assert reader.read(question, MIXED[::-1]) == pytest.approx(alone[::-1], abs=1e-4)
-    assert len({round(float(value), 2) for value in alone[:, 0]}) > 4  # they do differ
-    assert reader.read(question, []).shape == (0, 4)
+    assert len({round(float(value), 2) for value in alone}) > 4  # they do differ
+    assert reader.read(question, []).shape == (0,)
 
 
 def test_a_reading_does_not_depend_on_the_other_questions(reader: StepReader) -> None:
@@ -311,7 +310,7 @@ def test_an_answer_is_read_once(trained: Trained, monkeypatch: pytest.MonkeyPatc
     afresh, question = StepReader.load(trained[0]), asked("+", 3, 4)
     one, other = "3 + 4 = 7", "3 * 4 = 12"
     both = afresh.read(question, [one, other, one])
-    assert drawn == [one, other] and (both[0] == both[2]).all() and (both[0] != both[1]).any()
+    assert drawn == [one, other] and both[0] == both[2] != both[1]
     assert (afresh.read(question, [other, one]) == both[[1, 0]]).all() and len(drawn) == 2
     afresh.read(asked("*", 3, 4), [one])
     assert len(drawn) == 3  # another question
@@ -350,7 +349,7 @@ def test_half_precision_moves_a_reading_little(reader: StepReader, tmp_path: Pat
     full, half = (
         replace(reader, network=one, known=OrderedDict()).read(asked("+", 3, 4), MIXED) for one in (network, again)
     )
-    assert 0 < abs(full - half).max() < 0.01 < np.ptp(full[:, 0])
+    assert 0 < abs(full - half).max() < 0.01 < np.ptp(full)
     assert (tmp_path / NETWORK).stat().st_size < 2.1 * sum(p.numel() for p in network.parameters()) + 8000
 
 
@@ -373,7 +372,7 @@ def test_any_question_and_answer_is_read(question: str, reader: StepReader) -> N
     answers = [*MIXED, "word " * 10_000 + "3 + 4 = 7", "(" * 9_000 + "3 + 4 = 7", "3\ud800 + 4 = 7\0", "۳ + ٤ = ٧"]
     answers += ["9" * 320 + " + 1 = 2", "1 / 0 = 5. Final answer: " + "9" * 400, "３ ＋ ４ ＝ ７", "3 + 4 = 7 " * 200]
     found = reader.read(QUESTIONS[question], answers)
-    assert found.shape == (len(answers), len(READINGS)) and found.dtype == np.float32 and np.isfinite(found).all()
+    assert found.shape == (len(answers),) and found.dtype == np.float32 and np.isfinite(found).all()
 
 
 def test_hostile_answers_are_read(reader: StepReader) -> None:
@@ -450,23 +449,17 @@ def test_a_step_is_made_of_what_it_builds_on(reader: StepReader) -> None:
         assert abs(step_scores(reader, question, "3 / 4 = 0.75")[0] - step_scores(reader, question, text)[0]) > 1e-4
 
 
-def test_readings_are_of_the_whole_the_weakest_step_all_steps_and_the_end() -> None:
-    import torch
-
+def test_a_reading_is_that_of_its_own_graph() -> None:
     def network(questions: Any, batch: Any) -> Any:
-        """A node scores as its place, the whole as the number of nodes."""
-        places = torch.arange(batch.kinds.shape[1], dtype=torch.float32)
-        return (batch.final + 1).float() * 100, (5 - places) * torch.ones(len(batch.final), 1)
+        """An answer scores as the number of its nodes."""
+        return (batch.final + 1).float() * 100, None
 
     numbers = quantities("3 and 4 and 77")
     answers = ["3 + 4 = 7. 7 * 4 = 28. 28 - 3 = 25", "", "3 + 4 = 7"]
     graphs = [(0, answer_graph(numbers, text)) for text in answers]
     assert [len(nodes) for _, nodes in graphs] == [5, 4, 3]
-    assert readings(network, None, graphs, 3).tolist() == [  # type: ignore[arg-type]
-        [500, 3, 4, 1],
-        [400, 2, 2, 2],  # no step: its end alone
-        [300, 5, 5, 3],
-    ]
+    assert readings(network, None, graphs, 3).tolist() == [500, 400, 300]  # type: ignore[arg-type]
+    assert readings(network, None, [], 3).shape == (0,)  # type: ignore[arg-type]
 
 
 def test_both_losses_count_right_and_wrong_alike() -> None:

@@ -25,7 +25,7 @@ from artrag.models.heads import CLIP, Head
 from artrag.models.opening import SHIPPED
 from artrag.models.parts import MANIFEST, Part, probability, raw_score, read_part, write_part
 from artrag.models.signals import NAMES, signals
-from artrag.models.trained import EMPTY, WEIGHTS, TrainedAsker, TrainedTruster
+from artrag.models.trained import EMPTY, WEIGHTS, Scores, TrainedAsker, TrainedTruster
 from artrag.models.trusters import EvidenceTruster
 from artrag.settings import Settings
 from artrag.training import choosing, crossfit, worked
@@ -620,12 +620,12 @@ def constant(raw: float, bound: float) -> Head:
 def test_out_of_its_depth_a_part_is_no_surer_than_the_evidence() -> None:
     part = Part("truster", "signals")
     for raw in (-9.0, 9.0):
-        near, far = (TrainedTruster(constant(raw, bound), part) for bound in (1e9, -1e9))
+        near, far = (TrainedTruster(Scores(constant(raw, bound)), part) for bound in (1e9, -1e9))
         evidence, sure = EvidenceTruster().confidence(ASKED, RIGHT), probability({}, raw)
         assert near.confidence(ASKED, RIGHT) == sure and near.out_of_depth(ASKED, RIGHT) == ""
         assert far.confidence(ASKED, RIGHT) == min(sure, evidence)
         assert "100% of what it looks at is unlike its training" in far.out_of_depth(ASKED, RIGHT)
-        close, lost = (TrainedAsker(constant(raw, bound), part) for bound in (1e9, -1e9))
+        close, lost = (TrainedAsker(Scores(constant(raw, bound)), part) for bound in (1e9, -1e9))
         checked = EvidenceAsker().ask(ASKED, WRONG).refine_probability
         assert close.ask(ASKED, WRONG).refine_probability == 1 - sure
         found = lost.ask(ASKED, WRONG)

@@ -26,7 +26,9 @@ Key = tuple[str, str]
 
 THRESHOLDS: dict[Kind, tuple[str, ...]] = {"asker": ("refine_above",), "truster": ("trust_margin", "abstain_below")}
 TOLERANCE = 0.003
-"""Of two margins or thresholds whose accuracy differs by no more, the one that interferes less is taken."""
+"""Of two thresholds whose accuracy differs by no more, the one that refines less is taken."""
+MARGIN_TOLERANCE = 0.005
+"""Of two margins, the one that replaces fewer drafts: a margin far below zero does harm where refining does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,11 @@ def choose(kinds: Sequence[Kind], rows: Sequence[ScoredRow], choosing: Choosing)
         )
         return {"refine_above": threshold.value}
     found = choose_settings(
-        Scored(list(rows), {}), at_least=choosing.answered_right, budget=choosing.refine_budget, tolerance=TOLERANCE
+        Scored(list(rows), {}),
+        at_least=choosing.answered_right,
+        budget=choosing.refine_budget,
+        tolerance=TOLERANCE,
+        margin_tolerance=MARGIN_TOLERANCE,
     )
     return {name: found[name] for kind in kinds for name in THRESHOLDS[kind]}
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from artrag.errors import MissingExtraError, TrainingDataError
 from artrag.models.heads import CLIP, Head
-from artrag.models.step_reader import READINGS
 
 HIDDEN = 96
 DROPOUT = 0.5
@@ -24,8 +23,6 @@ PAIRS = 8
 """Pairs drawn a question, source and pass, so that questions with many answers do not outweigh the others."""
 ROWS = 48
 """Answers drawn a question and pass at most."""
-UNREAD = 0.15
-"""Share of the rows of a batch that are seen without their readings: a head must do without the step reader, too."""
 
 Floats = NDArray[np.float32]
 
@@ -57,8 +54,8 @@ def fit_head(
     """Fit a head.
 
     Args:
-        names: the d signals; those of the step reader may be missing later.
-        rows: [n, d] signals of the answers; NaN where one is not known.
+        names: the d signals.
+        rows: [n, d] signals of the answers.
         right: [n] labels.
         questions: [n] ids of the questions; pairs never cross them.
         sources: [n] who wrote the answers; pairs never cross them either, so that nobody's style counts as right.
@@ -95,20 +92,9 @@ def fit_head(
         raise MissingExtraError("training needs torch: pip install 'artrag[train]'") from None
 
     random = np.random.default_rng(seed)
-    mean, deviation = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0) + 1e-6
-    low, high = np.nanpercentile(rows, [0.5, 99.5], axis=0).astype(np.float32)
-    standard = np.nan_to_num(np.clip((rows - mean) / deviation, -CLIP, CLIP), nan=0.0).astype(np.float32)
-    inputs = torch.from_numpy(standard)
-    read = [place for place, name in enumerate(names) if name in READINGS]
-
-    def seen(places: NDArray[np.int64]) -> Any:
-        """Rows of the input, some of them without their readings."""
-        batch = inputs[places]
-        if read:
-            unread = torch.from_numpy((random.random(len(places)) < UNREAD).astype(np.float32))[:, None]
-            batch[:, read] = batch[:, read] * (1 - unread)
-        return batch
-
+    mean, deviation = rows.mean(0), rows.std(0) + 1e-6
+    low, high = np.percentile(rows, [0.5, 99.5], axis=0).astype(np.float32)
+    inputs = torch.from_numpy(np.clip((rows - mean) / deviation, -CLIP, CLIP).astype(np.float32))
     labels = torch.from_numpy(right.astype(np.float32))
 
     def snapshot() -> Head:
@@ -145,11 +131,11 @@ def fit_head(
             for n, batch in enumerate(np.array_split(picked, batches)):
                 for group in optimizer.param_groups:
                     group["lr"] = RATE * (1 - (turn + n / batches) / passes)
-                loss = F.binary_cross_entropy_with_logits(net(seen(batch))[:, 0], labels[batch])
+                loss = F.binary_cross_entropy_with_logits(net(inputs[batch])[:, 0], labels[batch])
                 if pairs is not None:
                     pair = pairs[n * len(pairs) // batches : (n + 1) * len(pairs) // batches]
                     if len(pair):  # fewer pairs than batches: the mean of none is no number
-                        loss = loss + F.softplus(net(seen(pair[:, 1])) - net(seen(pair[:, 0]))).mean()
+                        loss = loss + F.softplus(net(inputs[pair[:, 1]]) - net(inputs[pair[:, 0]])).mean()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -1,4 +1,4 @@
-"""What a step reader reads of recorded answers, as a head learns from it."""
+"""What a step reader reads of recorded answers, also of those that it learned from."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from artrag.evaluation.rows import read_rows
-from artrag.models.step_reader import READINGS, Floats, StepReader
+from artrag.models.step_reader import Floats, StepReader
 
 KEPT = "readings.jsonl.gz"
 
@@ -19,15 +19,14 @@ class Readings:
         self.reader = StepReader.load(folder)
         kept = folder / KEPT
         rows = (row for _, row in read_rows(kept)) if kept.is_file() else ()
-        self._kept: dict[str, list[float]] = {row["key"]: row["reading"] for row in rows}
+        self._kept: dict[str, float] = {row["key"]: row["reading"] for row in rows}
 
     def of(self, question: str, answers: Sequence[str]) -> Floats:
-        """The readings [n, 4] of answers to one question."""
+        """The readings [n] of answers to one question."""
         kept = [self._kept.get(answer_key(question, answer)) for answer in answers]
         new = [answer for answer, known in zip(answers, kept, strict=True) if known is None]
-        read = iter(self.reader.read(question, new) if new else ())
-        found = [next(read) if known is None else known for known in kept]
-        return np.array(found, dtype=np.float32).reshape(-1, len(READINGS))
+        read = iter(self.reader.read(question, new).tolist() if new else ())
+        return np.array([next(read) if known is None else known for known in kept], dtype=np.float32)
 
 
 def answer_key(question: str, answer: str) -> str:

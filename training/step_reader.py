@@ -102,7 +102,7 @@ def train_reader(
     for source, name in ((work / "solutions", LOSSES), (work / "answers-all", f"answers.{LOSSES}")):
         shutil.copyfile(source / LOSSES, out / name)
     _save_network(network, out)
-    write_rows(out / KEPT, ({"key": key, "reading": values} for key, values in kept.items()))
+    write_rows(out / KEPT, ({"key": key, "reading": value} for key, value in kept.items()))
     part = Part(
         kind="reader",
         variant="encoder",
@@ -209,13 +209,13 @@ def _learn_answers(
     work: Path,
     plan: Plan,
     tell: Progress,
-) -> tuple[Trained, dict[str, list[float]]]:
+) -> tuple[Trained, dict[str, float]]:
     """The network on recorded answers; its readings of each fold by a network that never saw the fold."""
     answered = _encoded(learn, encoder, tokenizer, tell)
     held = _encoded(check, encoder, tokenizer, tell)
     folds = [fold_of(question) for question in learn]
     start = copy.deepcopy(network.state_dict())
-    kept: dict[str, list[float]] = {}
+    kept: dict[str, float] = {}
     for fold in range(FOLDS):
         network.load_state_dict(start)
         others = [one for one, its in zip(answered, folds, strict=True) if its != fold]
@@ -223,7 +223,7 @@ def _learn_answers(
         for question, one, its in zip(learn, answered, folds, strict=True):
             if its == fold:
                 read = _read(network, one)
-                kept |= {answer_key(question, text): line for text, line in zip(one.texts, read, strict=True)}
+                kept |= {answer_key(question, text): value for text, value in zip(one.texts, read, strict=True)}
     network.load_state_dict(start)
     return _fit(network, answered, held, work / "answers-all", plan, tell, "reading answers"), kept
 
@@ -276,7 +276,7 @@ def _either(losses: Sequence[Callable[[Any, Sequence[Encoded]], Any]]) -> Callab
     return lambda model, rows: losses[0 if model.training else 1](model, rows)
 
 
-def _read(network: Any, one: Answered) -> list[list[float]]:
+def _read(network: Any, one: Answered) -> list[float]:
     import torch
 
     from artrag.models.step_network import Questions
@@ -286,7 +286,7 @@ def _read(network: Any, one: Answered) -> list[list[float]]:
     )
     with torch.inference_mode():
         found = readings(network, questions, [(0, nodes) for nodes in one.graphs], len(one.asked.places))
-    return [[round(value, 4) for value in line] for line in found.tolist()]
+    return [round(value, 4) for value in found.tolist()]
 
 
 def _network(hidden: int, folder: Path) -> Any:
@@ -318,6 +318,6 @@ def _figures(reader: StepReader, dev: Sequence[Prediction]) -> dict[str, Any]:
         if answer.text.strip()
     ]
     answers = [(question, answer) for question, answer in answers if answer.correct is not None]
-    scores = [float(reader.read(question, [answer.text])[0, 0]) for question, answer in answers]
+    scores = [float(reader.read(question, [answer.text])[0]) for question, answer in answers]
     told = [(normal_question(question), answer.source, answer.text) for question, answer in answers]
     return ranking_figures(scores, [bool(answer.correct) for _, answer in answers], told)

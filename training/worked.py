@@ -21,7 +21,7 @@ from artrag.models.step_reader import NETWORK
 from artrag.models.trained import WEIGHTS, TrainedAsker, TrainedTruster
 from artrag.settings import REFINE_ABOVE, TRUST_MARGIN
 from artrag.training.choosing import THRESHOLDS, Choosing, Key, Known, choose, sources
-from artrag.training.crossfit import Answers, CrossFit, Progress, cross_fit, labelled_answers
+from artrag.training.crossfit import Answers, CrossFit, Progress, cross_fit, labelled_answers, read_answers
 from artrag.training.readings import Readings
 
 CURVE = "curve.jsonl"
@@ -64,8 +64,8 @@ def train_art(
         out: folder; with both kinds the parts lie in `asker/` and `truster/`, with one kind in the folder itself.
         kinds: which parts to train.
         plan: how.
-        reader: a step reader whose readings join the signals: "trained" for the shipped one, or a folder, which must
-            stay where it is relative to the parts.
+        reader: a step reader whose reading is added to the scores: "trained" for the shipped one, or a folder, which
+            must stay where it is relative to the parts.
         tell: is told (what, share done).
 
     Returns:
@@ -78,9 +78,12 @@ def train_art(
     started = time.perf_counter()
     plan = plan or Plan()
     check_split(train, dev)
-    read = Readings(reader_folder(reader)) if reader else None
-    learn, check = (labelled_answers(rows, tell, readings=read) for rows in (train, dev))
-    fits = {kind: cross_fit(kind, learn, check, seed=plan.seed, tell=tell) for kind in kinds}
+    learn, check = labelled_answers(train, tell), labelled_answers(dev, tell)
+    read = None
+    if reader:
+        readings = Readings(reader_folder(reader))
+        read = read_answers(learn, readings) | read_answers(check, readings)
+    fits = {kind: cross_fit(kind, learn, check, seed=plan.seed, readings=read, tell=tell) for kind in kinds}
     truth = _truth(learn) | _truth(check)
     calibrations = {kind: _calibrated([*train, *dev], kind, fit, truth, plan) for kind, fit in fits.items()}
     thresholds = _thresholds([*train, *dev], fits, calibrations, plan)
@@ -88,7 +91,7 @@ def train_art(
     parts = {}
     for kind, fit in fits.items():
         folder = out if len(kinds) == 1 else out / kind
-        there = {} if reader is None else _reader_of(folder, reader)
+        there = {} if reader is None else {"reader": _reader_of(folder, reader) | {"weight": fit.weight}}
         parts[kind] = _save(folder, kind, fit, calibrations[kind], thresholds, sources(train), options | there)
     figures = _figures(dev, parts, thresholds, out)
     for folder, part in parts.values():
@@ -155,7 +158,7 @@ def _reader_of(folder: Path, reader: str | Path) -> dict[str, Any]:
     """Where the step reader lies as seen from the part's folder, and which one it is."""
     found = reader_folder(reader)
     name = "trained" if reader == "trained" else Path(os.path.relpath(found, folder.resolve())).as_posix()
-    return {"reader": name, "reader_sha256": sha256(found / NETWORK)}
+    return {"folder": name, "sha256": sha256(found / NETWORK)}
 
 
 def _save(
