@@ -64,8 +64,7 @@ def train_art(
         out: folder; with both kinds the parts lie in `asker/` and `truster/`, with one kind in the folder itself.
         kinds: which parts to train.
         plan: how.
-        reader: a step reader whose readings join the signals: "trained" for the shipped one, or a folder, which must
-            stay where it is relative to the parts.
+        reader: folder of a step reader whose readings join the signals; it must stay where it is relative to the parts.
         tell: is told (what, share done).
 
     Returns:
@@ -154,7 +153,7 @@ def _thresholds(
 def _reader_of(folder: Path, reader: str | Path) -> dict[str, Any]:
     """Where the step reader lies as seen from the part's folder, and which one it is."""
     found = reader_folder(reader)
-    name = "trained" if reader == "trained" else Path(os.path.relpath(found, folder.resolve())).as_posix()
+    name = Path(os.path.relpath(found, folder.resolve())).as_posix()
     return {"reader": name, "reader_sha256": sha256(found / NETWORK)}
 
 
