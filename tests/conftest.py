@@ -9,7 +9,9 @@ import pytest
 from fakes import HashedWords, tiny_tokenizer
 from hypothesis import settings
 
+from artrag.errors import ModelUnavailableError
 from artrag.index import Index
+from artrag.models import step_reader
 from artrag.nodes import calling
 
 # A loaded machine is no failure: what must be fast has a test of its own.
@@ -24,6 +26,20 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("ARTRAG_", "LANGSMITH_", "LANGCHAIN_")) and name not in ("ARTRAG_CACHE", "ARTRAG_WHEELS"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(calling, "FIRST_PAUSE", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _no_embedded_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fast tests fetch no model: the shipped parts do without their step reader, a reader over a tiny base opens."""
+    if any(request.node.get_closest_marker(name) for name in ("local", "server")):
+        return
+
+    def own(model: str) -> Path:
+        if not Path(model).is_dir():
+            raise ModelUnavailableError(f"the fast tests do not fetch {model!r}")
+        return Path(model)
+
+    monkeypatch.setattr(step_reader, "weights_folder", own)
 
 
 @pytest.fixture
