@@ -28,8 +28,8 @@ def part_folder(kind: Kind, name: str | Path) -> Path:
 
 
 def reader_folder(name: str | Path, beside: Path | None = None) -> Path:
-    """The folder of a step reader; a relative path begins at `beside`."""
-    return ((beside or Path()) / os.path.expanduser(name)).resolve()
+    """The folder of a step reader: "trained" stands for the shipped one, a relative path begins at `beside`."""
+    return SHIPPED / "reader" if name == "trained" else ((beside or Path()) / os.path.expanduser(name)).resolve()
 
 
 def open_trained(kind: Kind, name: str | Path) -> Any:
