@@ -483,7 +483,8 @@ def test_models_says_where_weights_are_and_what_stays_here(
     assert listed["embedder"]["stays_here"] is False
     for part in ("asker", "truster"):
         assert listed[part]["reference"] == "trained" and "MODEL_CARD" in listed[part]["licence"]
-        assert Path(listed[part]["weights"], "part.json").is_file() and "signals and a step reader, " in listed[part]["title"]
+        assert Path(listed[part]["weights"], "part.json").is_file()
+        assert "signals and a step reader, " in listed[part]["title"]
     monkeypatch.setenv("ARTRAG_ASKER", "evidence")
     monkeypatch.setenv("ARTRAG_TRUSTER", "./nothing")
     listed = {row["role"]: row for row in run("models", "--json").json["models"]}
