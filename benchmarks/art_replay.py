@@ -27,6 +27,7 @@ from policy_table import Table, at_random, outcome, percent
 
 from artrag.evaluation.calibration import within_question_auc
 from artrag.evaluation.intervals import clustered_statistic
+from artrag.evaluation.plots import curve_plot
 from artrag.evaluation.policies import ScoredRow, policies
 from artrag.evaluation.predictions import Prediction, read_predictions
 from artrag.evaluation.replay import choose_settings, replay_scored, share_curve
@@ -283,6 +284,7 @@ def main() -> None:
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--reader", type=Path, help="folder of the step reader as it was trained, for the seeds")
+    parser.add_argument("--plot", type=Path, help="draw the curve of 'shipped' into this SVG file")
     parser.add_argument("--only", nargs="*", default=STAGES, choices=STAGES)
     given = parser.parse_args()
     rows = read_predictions(given.rows / f"{given.split}.jsonl")
@@ -298,8 +300,16 @@ def main() -> None:
     shipped: Parts = asker, truster, above, margin
     if "shipped" in given.only:
         say("cost", milliseconds_a_run=cost(rows, asker, truster))
-        say("pooled", **replayed(rows, asker, truster, above, margin))
-        say("curve", **curve(score_rows(rows, asker, truster), margin))
+        pooled = replayed(rows, asker, truster, above, margin)
+        say("pooled", **pooled)
+        found = curve(score_rows(rows, asker, truster), margin)
+        say("curve", **found)
+        if given.plot:
+            heights, rate = (
+                np.array([height / 100 for _, height, *_ in found["points"]]),
+                pooled["refine_rate"][0] / 100,
+            )
+            given.plot.write_text(curve_plot(heights, rate), "utf-8")
         say(
             "harmful",
             **replayed(read_predictions(given.rows / f"harmful.{given.split}.jsonl"), asker, truster, above, margin),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from artrag.evaluation.predictions import normal_question
 from artrag.evidence import coverage, term_weights
-from artrag.index.fusion import fuse
+from artrag.index.fusion import Fusion
 from artrag.text import STOP_WORDS, terms, words
 
 Way = Literal["dropped", "term", "found", "behind the question"]
@@ -91,7 +91,8 @@ def gathered(search: Search, facts: Sequence[str], case: Case, steps: Sequence[s
         found = search(query) if needs_fact(step) else []
         rankings[f"step {place}"] = found
         best.append(facts[found[0]] if found else "")
-    return [row for row, _ in fuse(rankings)][:MOST]
+    hits = {name: [(row, 0.0) for row in rows] for name, rows in rankings.items()}
+    return [row for row, _ in Fusion().fuse(hits)][:MOST]
 
 
 def recall(found: Sequence[int], wanted: Sequence[int], k: int) -> float:

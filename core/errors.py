@@ -21,6 +21,7 @@
     │   ├── IndexVersionError      written in another format version
     │   ├── IndexDamagedError      a file is missing or altered
     │   ├── IndexLockedError       somebody else is writing
+    │   ├── IndexServerError       the server that holds it does not answer, or refuses
     │   ├── EmbedderMismatchError  built with another embedder
     │   └── EmptyCorpusError       nothing to index
     ├── DocumentError            one document cannot be read (ingest skips and reports it)
@@ -115,6 +116,10 @@ class IndexDamagedError(IndexStoreError):
 
 class IndexLockedError(IndexStoreError):
     """Somebody else is writing this index."""
+
+
+class IndexServerError(IndexStoreError):
+    """The server that holds the index does not answer, or refuses."""
 
 
 class EmbedderMismatchError(IndexStoreError):

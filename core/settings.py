@@ -47,12 +47,29 @@ class Settings(BaseSettings):
         "chat model as a judge), or the folder of a trained Truster.",
         json_schema_extra={"examples": ["trained", "evidence", "prompted"]},
     )
-    index: str | None = Field(None, description="Index directory to retrieve from; none: the model reasons alone.")
+    index: str | None = Field(
+        None,
+        description="Index to retrieve from: a directory, or qdrant+http://HOST:PORT/NAME; none: reasoning alone.",
+    )
     context: Literal["none", "auto", "document", "llm"] = Field(
         "auto",
         description="What situates a chunk when it is indexed: nothing, its title and headings, one sentence of the "
         "chat model for each document, or one for each chunk.",
     )
+    context_budget: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens, read and written, that the contexts of one ingest may take; the rest of the chunks keeps "
+        "the deterministic context until the next. None: no limit.",
+    )
+    context_calls: int = Field(4, ge=1, le=64, description="Calls of a remote model made side by side for contexts.")
+    context_window: int = Field(
+        32_000,
+        ge=1000,
+        description="Tokens of a document that the model reads at once for a context, less where its own window is "
+        "shorter; of a longer one it reads the head and what stands around the chunk.",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Processes that embed an index's chunks side by side.")
     local_only: bool = Field(False, description="Refuse remote models and remote tracing.")
 
     initial: Literal["cot", "decomposition"] = Field(

@@ -123,6 +123,8 @@ class IngestState(IngestInput, total=False):
     build: Annotated[str, Field(description="The unfinished generation of the index.")]
     loaded: Annotated[dict[str, int], Field(description="Documents added, changed, unchanged and removed.")]
     skipped: Annotated[list[dict[str, str]], Field(description="Files left out, each with its reason.")]
-    contexts: Annotated[dict[str, int], Field(description="Contexts made, reused and rejected.")]
+    contexts: Annotated[
+        dict[str, int], Field(description="Contexts made, reused, rejected (and why), and left out by the budget.")
+    ]
     report: Annotated[dict[str, Any], Field(description="What was indexed.")]
     usage: Annotated[dict[str, StageUsage], add_usage]

@@ -7,12 +7,14 @@ many concurrent asynchronous runs against a remote model never queue behind a th
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -73,6 +75,8 @@ def run(steps: Steps[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+    finally:
+        steps.close()  # after an interrupt, too: a body may hold a lock
 
 
 async def arun(steps: Steps[T]) -> T:
@@ -92,6 +96,8 @@ async def arun(steps: Steps[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+    finally:
+        steps.close()
 
 
 def blocking(body: Callable[P, Steps[T]]) -> Callable[P, T]:
@@ -112,3 +118,38 @@ def awaitable(body: Callable[P, Steps[T]]) -> Callable[P, Awaitable[T]]:
         return await arun(body(*args, **kwargs))
 
     return call
+
+
+def side_by_side(bodies: Sequence[Callable[[], Steps[T]]], at_once: int) -> Steps[list[T]]:
+    """Drive several bodies, at most `at_once` at a time: in threads, or as tasks; their values in order.
+
+    When one fails, those not begun are dropped, and its error is raised.
+    """
+
+    def sync() -> list[T]:
+        with ContextThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
+            futures = [pool.submit(lambda body=body: run(body())) for body in bodies]  # type: ignore[misc]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+                failed = [future for future in futures if future.done() and future.exception()]
+                return [future.result() for future in failed or futures]
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    async def twin() -> list[T]:
+        gate = asyncio.Semaphore(max(1, at_once))
+
+        async def one(body: Callable[[], Steps[T]]) -> T:
+            async with gate:
+                return await arun(body())
+
+        tasks = [asyncio.ensure_future(one(body)) for body in bodies]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    got: list[T] = yield Call(sync, twin)
+    return got

@@ -1,7 +1,8 @@
-"""Plots of a replay as SVG text: nothing is fetched, nothing is shown, no global state is touched."""
+"""Plots of reports as SVG text: nothing is fetched, nothing is shown, no global state is touched."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8a939c"
+_ARMS = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", GREY)
 _OWN = {"ask+trust": BLUE, "trust-only": BLUE, "ask-only": BLUE}
 _KINDS = {"both right": "#cfd6dd", "both wrong": "#8a939c", "mends": GREEN, "breaks": RED}
 _STYLE: dict[Any, Any] = {
@@ -151,6 +153,32 @@ def margins_plot(margins: Mapping[str, Sequence[float]], margin: float) -> str:
         axes.legend(loc="best")
 
     return _svg(draw)
+
+
+def pass_curves_plot(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """pass@1, pass@2, ... of each arm (by colour) of each index (by line).
+
+    Args:
+        curves: for each index, by the name it is shown under, the curve of each arm.
+    """
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        colours = dict(zip(dict.fromkeys(arm for arms in curves.values() for arm in arms), cycle(_ARMS), strict=False))
+        for (name, arms), line in zip(curves.items(), cycle(("-", "--", ":", "-.")), strict=False):
+            for arm, curve in arms.items():
+                label = f"{name[-42:]}: {arm}" if len(curves) > 1 else arm
+                label = label.encode("ascii", "replace").decode().replace("$", r"\$")
+                xs = range(1, len(curve) + 1)
+                axes.plot(xs, [100 * y for y in curve], line, color=colours[arm], linewidth=1.8, label=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("k, passages read")
+        axes.set_ylabel("pass@k, %")
+        axes.set_ylim(top=101)
+        axes.legend(loc="lower right", fontsize=8)
+
+    return _svg(draw, height=4.4)
 
 
 def _svg(draw: Callable[["Axes"], None], *, height: float = 3.6) -> str:

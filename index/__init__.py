@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from artrag.index.passage import Passage
+    from artrag.index.qdrant import QdrantIndex
     from artrag.index.retriever import IndexRetriever
     from artrag.index.store import Index
 
@@ -12,8 +13,9 @@ _HOME = {
     "Index": "artrag.index.store",
     "IndexRetriever": "artrag.index.retriever",
     "Passage": "artrag.index.passage",
+    "QdrantIndex": "artrag.index.qdrant",
 }
-__all__ = ["Index", "IndexRetriever", "Passage"]
+__all__ = ["Index", "IndexRetriever", "Passage", "QdrantIndex"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,29 +1,69 @@
 """Rank fusion: one ranking out of several."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-RANK_CONSTANT = 0.0
-"""Added to each rank. 0 (plain 1 / rank) trusts the top of a ranking more than the usual 60: a weak arm costs less."""
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from artrag.errors import IndexDamagedError
+
+TUNED = "fusion.json"
+"""In the index's directory: what `artrag tune` chose for it."""
+Hits = list[tuple[int, float]]
+"""(row, score), best first."""
 
 
-def fuse(
-    rankings: Mapping[str, Sequence[int]],
-    weights: Mapping[str, float] | None = None,
-    rank_constant: float = RANK_CONSTANT,
-) -> list[tuple[int, float]]:
+class Fusion(BaseModel):
     """Reciprocal rank fusion (Cormack et al., 2009): the score of a row is the sum of weight / (constant + rank).
 
-    Args:
-        rankings: for each arm its rows, best first; ranks count from 1.
-        weights: for each arm, 1 where none is given.
-        rank_constant: larger values flatten the rankings.
-
-    Returns:
-        (row, score), best first; ties by row.
+    Attributes:
+        weights: what each arm counts; 1 where none is given, 0 leaves it out.
+        rank_constant: added to each rank, which counts from 1. 0 (plain 1 / rank) trusts the top of a ranking more than
+            the usual 60: a weak arm costs less.
     """
-    scores: dict[int, float] = {}
-    for arm, rows in rankings.items():
-        weight = (weights or {}).get(arm, 1.0)
-        for rank, row in enumerate(rows, start=1):
-            scores[row] = scores.get(row, 0.0) + weight / (rank_constant + rank)
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: dict[str, float] = Field(default_factory=dict)
+    rank_constant: float = Field(0.0, ge=0)
+
+    def fuse(self, rankings: Mapping[str, Sequence[tuple[int, float]]]) -> Hits:
+        """One ranking out of those of the arms: (row, score), best first, ties by row.
+
+        Args:
+            rankings: for each arm its (row, score), best first.
+        """
+        scores: dict[int, float] = {}
+        for arm, hits in rankings.items():
+            weight = self.weights.get(arm, 1.0)
+            for rank, (row, _) in enumerate(hits, start=1):
+                scores[row] = scores.get(row, 0.0) + weight / (self.rank_constant + rank)
+        return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+
+def read_fusion(path: Path) -> Fusion:
+    """The fusion tuned for the index at `path`, else the default.
+
+    Raises:
+        IndexDamagedError: the file is no such thing.
+    """
+    file = path / TUNED
+    try:
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
+        return Fusion.model_validate(data["fusion"])
+    except FileNotFoundError:
+        return Fusion()
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise IndexDamagedError(
+            f"{str(file)!r} is no fusion ({type(error).__name__}): run 'artrag tune' again, or delete it"
+        ) from None
+
+
+def write_fusion(path: Path, fusion: Fusion, about: Mapping[str, Any]) -> None:
+    """Keep a fusion with the index at `path`, in one step; `about` says how it was chosen."""
+    beside = path / f"{TUNED}.new"
+    beside.write_text(json.dumps({"fusion": fusion.model_dump(), "about": about}, indent=2) + "\n", encoding="utf-8")
+    os.replace(beside, path / TUNED)

@@ -1,20 +1,32 @@
 """Reading files: the only module that touches langchain-community."""
 
 import codecs
+import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
 from artrag.errors import DocumentError
+from artrag.index.build import CACHE
 from artrag.index.context import title_of
+from artrag.index.lock import LOCK
+
+READ_LIKE = "read 1"
+"""Count it up when a format is read in another way: then the files of old indexes are read again."""
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup
 
 PDF, HTML, ROWS = {".pdf"}, {".html", ".htm", ".xhtml"}, {".jsonl"}
+_AS_BROWSERS_DO = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "ascii": "cp1252", "us-ascii": "cp1252"}
 _SKIPPED_FOLDERS = {"node_modules", "__pycache__"}
+_NEWLINE, _BETWEEN_PAGES = b"\n", "\n\n"
 _NOT_TEXT = {"script", "style", "noscript", "template", "nav", "footer", "svg", "iframe", "form"}
 
 
@@ -28,18 +40,39 @@ def files(root: Path) -> Iterator[tuple[Path, str]]:
         yield root, root.name
         return
     home = root.resolve()
-    # An index holds its finished generations, or the one that is being built, beside its manifest or its lock.
-    marks = (*root.rglob("manifest.json"), *root.rglob("writer.json"))
-    indexes = {
-        mark.parent for mark in marks if any(mark.parent.glob("generation-*")) or any(mark.parent.glob("building-*"))
-    }
-    for path in sorted(root.rglob("*")):
-        below = path.relative_to(root)
-        hidden = any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in below.parts)
-        if hidden or not indexes.isdisjoint(path.parents):
+    found = []
+    for place, folders, names in os.walk(root):
+        folder = Path(place)
+        if _is_index(folder, folders, names):
+            folders.clear()
             continue
-        if path.is_file() and path.resolve().is_relative_to(home):
-            yield path, below.as_posix()
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
+        for name in names:
+            path = folder / name
+            inside = not path.is_symlink() or path.resolve().is_relative_to(home)
+            if not name.startswith(".") and inside and path.is_file():
+                found.append(path)
+    for path in sorted(found):
+        yield path, path.relative_to(root).as_posix()
+
+
+def _is_index(folder: Path, folders: list[str], names: list[str]) -> bool:
+    """An index holds its generations, finished or not, or its cache, beside its manifest or its lock."""
+    parts = any(name.startswith(("generation-", "building-")) for name in folders) or CACHE in names
+    return parts and (LOCK in names or "manifest.json" in names)
+
+
+def file_hash(path: Path) -> str:
+    """What tells how a file would be read: its bytes, and the version of this reader.
+
+    Raises:
+        DocumentError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return f"{READ_LIKE} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def read(path: Path, name: str) -> Iterator[Document]:
@@ -54,12 +87,8 @@ def read(path: Path, name: str) -> Iterator[Document]:
             yield from _rows(path)
             return
         document = _pdf(path) if suffix in PDF else _html(path) if suffix in HTML else _text(path)
-    except FileNotFoundError:
-        raise DocumentError(f"{str(path)!r} does not exist: check the path") from None
-    except PermissionError:
-        raise DocumentError(f"{str(path)!r} may not be read: check its permissions") from None
     except OSError as error:
-        raise DocumentError(f"{str(path)!r} cannot be read: {error}") from None
+        raise _unreadable(path, error) from None
     if not document.page_content.strip():
         hint = "a scanned PDF needs text recognition first" if suffix in PDF else "it is empty"
         raise DocumentError(f"{str(path)!r} has no text: {hint}")
@@ -67,33 +96,68 @@ def read(path: Path, name: str) -> Iterator[Document]:
     yield Document(document.page_content, id=name, metadata=document.metadata)
 
 
-def _text(path: Path) -> Document:
+def _unreadable(path: Path, error: OSError) -> DocumentError:
+    if isinstance(error, FileNotFoundError):
+        return DocumentError(f"{str(path)!r} does not exist: check the path")
+    if isinstance(error, PermissionError):
+        return DocumentError(f"{str(path)!r} may not be read: check its permissions")
+    return DocumentError(f"{str(path)!r} cannot be read: {error}")
+
+
+def _text(path: Path, encoding: str = "utf-8") -> Document:
+    """Text in UTF-8, or in UTF-16 with its mark; a text in another encoding is refused rather than guessed at.
+
+    Lines end as Python reads them, with one newline; offsets count in this text.
+    """
     raw = path.read_bytes()
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return Document(raw.decode("utf-16", errors="replace"), metadata={"format": "text"})
-    if b"\0" in raw[:8192]:
+    if wide := raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    if b"\0" in raw[:8192] and not wide:
         raise DocumentError(f"{str(path)!r} is binary: convert it to text, Markdown, HTML or PDF")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DocumentError(
-            f"{str(path)!r} is not UTF-8 (byte {raw[error.start]:#04x} at {error.start}): convert it, "
-            "for example with iconv"
+            f"{str(path)!r} is not {encoding.upper()} (byte {raw[error.start]:#04x} at {error.start}, "
+            f"line {raw.count(_NEWLINE, 0, error.start) + 1}): convert it to UTF-8, for example with iconv"
         ) from None
+    except LookupError:
+        raise DocumentError(f"{str(path)!r} declares the unknown encoding {encoding!r}: convert it to UTF-8") from None
     return Document(text.replace("\r\n", "\n"), metadata={"format": "text"})
 
 
 def _html(path: Path) -> Document:
-    """HTML as Markdown, so that headings, lists and tables keep their shape; navigation, scripts and forms go."""
+    """HTML as Markdown, so that headings, lists and tables keep their shape; navigation, scripts and forms go.
+
+    It is read in the encoding that it declares, else in UTF-8.
+    """
     from bs4 import BeautifulSoup
+    from bs4.dammit import EncodingDetector
+    from bs4.exceptions import ParserRejectedMarkup
+
+    declared = EncodingDetector.find_declared_encoding(path.read_bytes()[:4096], is_html=True) or "utf-8"
+    markup = _text(path, _AS_BROWSERS_DO.get(declared, declared)).page_content
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # XHTML is read as HTML on purpose
+            return _converted(BeautifulSoup(markup, "html.parser"))
+    except (RecursionError, ParserRejectedMarkup, AssertionError) as error:
+        raise DocumentError(
+            f"{str(path)!r} is no readable HTML ({type(error).__name__}): mend it, or leave it out"
+        ) from None
+
+
+def _converted(soup: "BeautifulSoup") -> Document:
     from markdownify import MarkdownConverter
 
-    soup = BeautifulSoup(_text(path).page_content, "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for tag in soup.find_all([*_NOT_TEXT, "title"]):
         tag.decompose()
     for tag in soup.find_all(hidden=True):
         tag.decompose()
+    for tag in soup.select("h1 a, h2 a, h3 a, h4 a, h5 a, h6 a"):
+        if not any(character.isalnum() for character in tag.get_text()):  # the sign that links a heading to itself
+            tag.decompose()
     body = soup.body or soup
     text = MarkdownConverter(
         heading_style="ATX",
@@ -111,40 +175,43 @@ def _pdf(path: Path) -> Document:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package announces its retirement at import; this module is the only user
         from langchain_community.document_loaders import PyPDFLoader
-    from pypdf.errors import FileNotDecryptedError, PyPdfError, WrongPasswordError
+    from pypdf.errors import FileNotDecryptedError, WrongPasswordError
 
     path.open("rb").close()
+    texts: list[str] = []
+    starts: list[int] = []
+    title, at = "", 0
     try:
-        pages = PyPDFLoader(str(path)).load()
+        for page in PyPDFLoader(str(path)).lazy_load():
+            text = page.page_content.strip()
+            starts.append(at)
+            texts.append(text)
+            at += len(text) + len(_BETWEEN_PAGES)
+            title = title or str(page.metadata.get("title") or "").strip()
     except (FileNotDecryptedError, WrongPasswordError):
         raise DocumentError(f"{str(path)!r} is protected by a password: save it without one") from None
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        # pypdf reports broken files in many classes
+    except OSError:
+        raise
+    except Exception as error:  # pypdf reports broken files in any class
         raise DocumentError(f"{str(path)!r} is no readable PDF: {error}") from None
-    text, starts = "", []
-    for page in pages:
-        text += "\n\n" if text else ""
-        starts.append(len(text))
-        text += page.page_content.strip()
     about: dict[str, Any] = {"format": "pdf", "pages": starts}
-    title = str(pages[0].metadata.get("title") or "").strip() if pages else ""
-    return Document(text, metadata=about | ({"title": title} if title else {}))
+    return Document(_BETWEEN_PAGES.join(texts), metadata=about | ({"title": title} if title else {}))
 
 
 def _rows(path: Path) -> Iterator[Document]:
     """JSON Lines of documents: `{id, text, title?, path?, chunks?, metadata?}`; BEIR's `_id` is an id, too."""
     seen: set[str] = set()
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 name = str(row.get("id") or row["_id"])
                 chunks = row.get("chunks")
                 text = str(row["text"]) if row.get("text") is not None else "\n".join(chunks)
                 extra = dict(row.get("metadata") or {})
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise DocumentError(
                     f"line {number} of {str(path)!r} is no document ({type(error).__name__}: {error}): "
                     'write {"id": ..., "text": ...}'

@@ -3,24 +3,32 @@
 An index is a directory:
 
     manifest.json            written last, by an atomic replace: it names the generation that counts
-    <generation>/            catalog.sqlite, dense.faiss, bm25.npz
+    <generation>/            catalog.sqlite, the files of the arms, and a copy of the manifest
     cache.sqlite             contexts and vectors that were paid for; they outlive a killed run
     building-<id>/           an unfinished generation; nobody reads it
+    writer.lock, writer.json one writer at a time, and who it is
+
+A manifest may come from anywhere: names in it that lead out of the directory are refused.
 """
 
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from artrag.errors import IndexDamagedError, IndexNotFoundError, IndexVersionError
 
-FORMAT = 1
-FILES = ("catalog.sqlite", "dense.faiss", "bm25.npz")
+FORMAT = 2
+CATALOG = "catalog.sqlite"
+FILES = (CATALOG, "dense.faiss", "bm25.npz")
+"""The files that every generation has; it may have more."""
 ContextKind = Literal["none", "auto", "document", "llm"]
+_GENERATION = re.compile(r"generation-[0-9a-f]{12}")
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")]
 
 
 class FileEntry(BaseModel):
@@ -28,7 +36,7 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    bytes: int
+    bytes: int = Field(ge=0)
     sha256: str
 
 
@@ -43,15 +51,18 @@ class Manifest(BaseModel):
     embedder: str
     """The model reference to open for questions; empty for a live object."""
     embedder_fingerprint: str
-    dimension: int
+    dimension: int = Field(ge=1, le=65536)
     context: ContextKind
-    documents: int
-    chunks: int
-    files: dict[str, FileEntry]
+    documents: int = Field(ge=0)
+    chunks: int = Field(ge=0)
+    dense: dict[str, str | int | float] = Field(default_factory=dict)
+    """What kind of dense index it is, and its measured recall (`Dense.about`)."""
+    files: dict[FileName, FileEntry]
+    """Every file of the generation but the copy of this manifest."""
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read the manifest of the index at `path`.
+    """Read the manifest of the index, or of the generation, at `path`.
 
     Raises:
         IndexNotFoundError: no index is there.
@@ -63,8 +74,8 @@ def read_manifest(path: Path) -> Manifest:
         data: Any = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise IndexNotFoundError(f"no index at {str(path)!r}: run 'artrag ingest PATH --index {path}' first") from None
-    except (OSError, ValueError) as error:
-        raise IndexDamagedError(f"{str(file)!r} cannot be read ({error}): run 'artrag ingest' into it again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise IndexDamagedError(f"{str(file)!r} cannot be read ({error}): run 'artrag index repair {path}'") from None
     version = data.get("format") if isinstance(data, dict) else None
     if version != FORMAT:
         raise IndexVersionError(
@@ -72,22 +83,56 @@ def read_manifest(path: Path) -> Manifest:
             "ingest its documents again into a new directory"
         )
     try:
-        return Manifest.model_validate(data)
+        manifest = Manifest.model_validate(data)
+        at = "" if _GENERATION.fullmatch(manifest.generation) else "generation"
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise IndexDamagedError(
-            f"{str(file)!r} is damaged at {'.'.join(map(str, problem['loc']))!r}: run 'artrag ingest' into it again"
-        ) from None
+        at = ".".join(map(str, error.errors()[0]["loc"]))
+    if at:
+        raise IndexDamagedError(f"{str(file)!r} is damaged at {at!r}: run 'artrag index repair {path}'") from None
+    return manifest
+
+
+def latest_manifest(path: Path) -> Manifest | None:
+    """The manifest, or where it is damaged the copy in the newest generation that has a sound one; None without any.
+
+    Raises:
+        IndexVersionError: it has another format version.
+    """
+    try:
+        return read_manifest(path)
+    except IndexNotFoundError:
+        pass  # a lost manifest, or no index yet
+    except IndexDamagedError:
+        pass
+    for folder in sorted(path.glob("generation-*"), key=lambda folder: folder.stat().st_mtime, reverse=True):
+        try:
+            copy = read_manifest(folder)
+        except (IndexNotFoundError, IndexDamagedError):
+            continue
+        if copy.generation == folder.name:
+            return copy
+    return None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Replace the manifest in one step: a reader sees the old one or the new one, nothing between."""
     beside = path / "manifest.json.new"
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=2))
-        file.flush()
-        os.fsync(file.fileno())
+    beside.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    sync(beside)
     beside.replace(path / "manifest.json")
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, reach the disk: what stands in the manifest survives a power loss."""
+    if path.is_dir() and os.name == "nt":  # which has no such call for folders
+        return
+    # Windows flushes only what is open for writing.
+    opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def entry_of(file: Path) -> FileEntry:
@@ -96,11 +141,29 @@ def entry_of(file: Path) -> FileEntry:
         return FileEntry(bytes=file.stat().st_size, sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
+def fault_of(path: Path, manifest: Manifest, name: str) -> str:
+    """What is wrong with a file of the generation: "missing", "a link", "cut", "altered", or nothing."""
+    folder, wanted = path / manifest.generation, manifest.files.get(name)
+    file = folder / name
+    if folder.is_symlink() or file.is_symlink():  # it could lead anywhere
+        return "a link"
+    try:
+        size = file.stat().st_size
+        if wanted is not None and size == wanted.bytes:
+            return "" if entry_of(file) == wanted else "altered"
+    except OSError:  # it may go while it is looked at: a writer has swapped the index
+        return "missing"
+    return "missing" if wanted is None else "cut" if size < wanted.bytes else "altered"
+
+
+def faults(path: Path, manifest: Manifest) -> dict[str, str]:
+    """The files of the generation that are not as they were written, and what is wrong with each (`fault_of`)."""
+    names = [*FILES, *(name for name in manifest.files if name not in FILES)]
+    return {name: fault for name in names if (fault := fault_of(path, manifest, name))}
+
+
 def check_files(path: Path, manifest: Manifest) -> None:
-    """Raise IndexDamagedError for the first file that is missing or altered."""
-    for name in FILES:
-        file, wanted = path / manifest.generation / name, manifest.files.get(name)
-        if wanted is None or not file.is_file():
-            raise IndexDamagedError(f"{str(file)!r} is missing: run 'artrag ingest' into {str(path)!r} again")
-        if entry_of(file) != wanted:
-            raise IndexDamagedError(f"{str(file)!r} was altered or cut: run 'artrag ingest' into {str(path)!r} again")
+    """Raise IndexDamagedError, naming each file that is missing or altered."""
+    if wrong := faults(path, manifest):
+        told = ", ".join(f"{str(path / manifest.generation / name)!r} is {fault}" for name, fault in wrong.items())
+        raise IndexDamagedError(f"{told}: run 'artrag index repair {path}', or 'artrag ingest' into it again")

@@ -1,21 +1,34 @@
 """The index as a LangChain retriever and as a graph's retriever."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
-from artrag.index.store import ARMS, Index
+from artrag.index.passage import Passage
+from artrag.index.store import ARMS
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """What the retriever asks of an index: `Index` and `QdrantIndex` have it."""
+
+    def search(
+        self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
+    ) -> list[Passage]:
+        """The best `k` passages for a question, best first."""
+        ...
 
 
 class IndexRetriever(BaseRetriever):
-    """Searches an `Index`; id, document, context, score, offsets and each arm's view are metadata."""
+    """Searches an index; id, document, context, score, offsets and each arm's view are metadata."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    index: Index
+    index: Searchable
     k: int = 20
     arms: tuple[str, ...] = ARMS
 

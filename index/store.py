@@ -1,6 +1,6 @@
 """An index, opened for searching."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from artrag.errors import EmbedderMismatchError, IndexDamagedError, IndexStoreError, UsageError
 from artrag.index.bm25 import BM25
-from artrag.index.catalog import Catalog, StoredDocument
+from artrag.index.catalog import Catalog, StoredChunk, StoredDocument
 from artrag.index.dense import Dense
-from artrag.index.fusion import fuse
+from artrag.index.fusion import Fusion, Hits, read_fusion
 from artrag.index.manifest import Manifest, check_files, read_manifest
 from artrag.index.passage import Passage
 from artrag.index.tokens import tokenize
@@ -28,6 +28,7 @@ class Index:
     Attributes:
         path: its directory.
         manifest: what it is, and what built it.
+        fusion: how the arms become one ranking: as tuned for this index, else the default.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Index:
     ) -> None:
         self.path, self.manifest = path, manifest
         self._catalog, self._dense, self._bm25, self._embedder = catalog, dense, bm25, embedder
+        self.fusion: Fusion = read_fusion(path)
 
     @classmethod
     def open(cls, path: str | Path, *, embedder: Embeddings | None = None, local_only: bool = False) -> "Index":
@@ -59,7 +61,7 @@ class Index:
                 Dense.load(folder / "dense.faiss"),
                 BM25.load(folder / "bm25.npz"),
             )
-        except IndexDamagedError:
+        except (IndexDamagedError, OSError):
             if read_manifest(path).generation != manifest.generation:  # a writer swapped it under our eyes
                 return cls.open(path, embedder=embedder, local_only=local_only)
             raise
@@ -96,36 +98,61 @@ class Index:
             self._embedder = loaded
         return self._embedder
 
-    def search(self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS) -> list[Passage]:
+    def rankings(
+        self, question: str, depth: int = DEPTH, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
+    ) -> dict[str, Hits]:
+        """What each arm finds: its best `depth` (row, score), best first.
+
+        Raises:
+            UsageError: for an unknown arm, or a depth below 1.
+        """
+        unknown = [arm for arm in arms if arm not in ARMS]
+        if unknown or not arms or depth < 1:
+            raise UsageError(
+                f"cannot search with arms={list(arms)!r} and k={depth!r}: arms are {list(ARMS)}, k is at least 1"
+            )
+        allowed = self._catalog.rows_where(where) if where else None
+        found: dict[str, Hits] = {}
+        if "dense" in arms:
+            asked = np.asarray(self.embedder().embed_query(question), dtype=np.float32)
+            found["dense"] = self._dense.top(asked, depth, allowed)
+        if "bm25" in arms:
+            found["bm25"] = self._bm25.top(tokenize(question), depth, allowed)
+        return found
+
+    def search(
+        self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
+    ) -> list[Passage]:
         """The best `k` passages for a question, best first.
 
         Args:
             question: what is asked, in plain words.
             k: how many passages.
             arms: which of "dense" and "bm25" take part.
+            where: only passages with these metadata; see `Catalog.rows_where`.
 
         Raises:
             UsageError: for an unknown arm, or `k` below 1.
         """
-        unknown = [arm for arm in arms if arm not in ARMS]
-        if unknown or not arms or k < 1:
-            raise UsageError(
-                f"cannot search with arms={list(arms)!r} and k={k!r}: arms are {list(ARMS)}, k is at least 1"
-            )
-        depth = max(k, DEPTH)
-        found: dict[str, list[tuple[int, float]]] = {}
-        if "dense" in arms:
-            found["dense"] = self._dense.top(np.asarray(self.embedder().embed_query(question), dtype=np.float32), depth)
-        if "bm25" in arms:
-            found["bm25"] = self._bm25.top(tokenize(question), depth)
-        fused = fuse({arm: [row for row, _ in hits] for arm, hits in found.items()})[:k]
+        if k < 1:
+            raise UsageError(f"cannot search with k={k!r}: k is at least 1")
+        found = self.rankings(question, max(k, DEPTH), arms=arms, where=where)
+        return self.passages(self.fusion.fuse(found)[:k], found)
+
+    def passages(self, ranked: Hits, found: Mapping[str, Hits]) -> list[Passage]:
+        """The passages of rows, each with what the arms thought of it.
+
+        Args:
+            ranked: (row, score), best first.
+            found: the rankings of the arms.
+        """
         seen = {
             arm: {row: {"rank": rank, "score": score} for rank, (row, score) in enumerate(hits, start=1)}
             for arm, hits in found.items()
         }
         passages = []
-        chunks = self._catalog.at([row for row, _ in fused])
-        for (row, score), (chunk, title) in zip(fused, chunks, strict=True):
+        chunks = self._catalog.at([row for row, _ in ranked])
+        for (row, score), (chunk, title) in zip(ranked, chunks, strict=True):
             passages.append(
                 Passage(
                     id=chunk.id,
@@ -140,6 +167,10 @@ class Index:
                 )
             )
         return passages
+
+    def chunks(self) -> Iterator[StoredChunk]:
+        """All chunks by row, read in portions."""
+        return self._catalog.chunks()
 
     def document(self, name: str) -> StoredDocument:
         """A whole document by id.

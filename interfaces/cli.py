@@ -15,7 +15,10 @@ from rich.console import Console
 from artrag.errors import ArtragError, UsageError
 from artrag.interfaces.collecting import collect, convert, traces
 from artrag.interfaces.evaluating import evaluate
+from artrag.interfaces.indexing import index as index_commands
+from artrag.interfaces.publishing import publish
 from artrag.interfaces.training import train
+from artrag.interfaces.tuning import tune
 from artrag.settings import Settings
 
 FAILED, WRONG_USAGE, ABSTAINED = 1, 2, 3
@@ -29,12 +32,15 @@ app = typer.Typer(
 )
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(train, name="train")
+app.add_typer(index_commands, name="index")
 app.add_typer(traces, name="traces")
 app.command()(collect)
 app.command()(convert)
+app.command()(tune)
+app.command()(publish)
 out, err = Console(), Console(stderr=True)
 
-IndexOption = Annotated[Path | None, typer.Option("--index", help="Index directory.")]
+IndexOption = Annotated[str | None, typer.Option("--index", help="Index directory, or qdrant+http://HOST:PORT/NAME.")]
 ChatOption = Annotated[str | None, typer.Option("--chat", help="Chat model, e.g. openai:gpt-4.1-mini, ollama:qwen3.")]
 LocalOption = Annotated[bool, typer.Option("--local-only", help="Refuse remote models and remote tracing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -61,9 +67,31 @@ def ingest(
     index: Annotated[Path, typer.Option("--index", help="Index directory, new or existing.")],
     context: Annotated[
         Literal["none", "auto", "document", "llm"] | None,
-        typer.Option(help="What situates a chunk: auto is deterministic, document and llm ask the chat model."),
+        typer.Option(
+            help="What situates a chunk: auto is deterministic; document (a sentence for each document) and llm (one "
+            "for each chunk) ask the chat model on top. Switch a model on only for a corpus where 'artrag evaluate "
+            "retrieval' shows a paired win over auto."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell chunks, calls, tokens and cost; write nothing, call no model.")
+    ] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Tokens, read and written, that contexts may take now; beyond, chunks keep the deterministic one, and "
+            "the next ingest goes on.",
+        ),
+    ] = None,
+    price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="For --dry-run: what a million prompt tokens and a million written ones cost."),
     ] = None,
     chat: ChatOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that embed; as many as cores for a model that runs here.")
+    ] = None,
     local_only: LocalOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,8 +100,29 @@ def ingest(
     from artrag.interfaces.show import ingest_report
     from artrag.interfaces.wiring import wired_ingest
 
-    settings = _settings(chat=chat, context=context, local_only=local_only or None, index=str(index))
-    ready_models(settings, err, chat=False)
+    if str(index).startswith("qdrant+"):
+        raise UsageError(f"{str(index)!r} is no directory: ingest into one, then 'artrag publish --index DIR --to URL'")
+    if price and not dry_run:
+        raise UsageError(f"--price {price[0]} {price[1]} says what --dry-run reckons with: give --dry-run, too")
+    settings = _settings(
+        chat=chat,
+        context=context,
+        workers=workers,
+        context_budget=budget,
+        local_only=local_only or None,
+        index=str(index),
+    )
+    if dry_run:
+        from artrag.interfaces.estimating import estimate_ingest, estimate_table
+
+        estimated = estimate_ingest(paths, index, settings, price)
+        if as_json:
+            _print_json(estimated)
+        else:
+            out.print(estimate_table(estimated))
+        return
+    if not (index / "manifest.json").is_file():  # what is there already may need no model at all
+        ready_models(settings, err, chat=False)
     if settings.context in ("document", "llm"):
         ready_models(settings, err)
     state = execute(wired_ingest(), {"paths": paths, "index": str(index)}, settings, err)
@@ -101,7 +150,7 @@ def ask(
     from artrag.interfaces.show import result
     from artrag.interfaces.wiring import open_index, wired_art, wired_contextual_rag
 
-    settings = _settings(index=str(index) if index else None, chat=chat, k=k, local_only=local_only or None)
+    settings = _settings(index=index, chat=chat, k=k, local_only=local_only or None)
     if graph == "contextual_rag" and not settings.index:
         raise UsageError("contextual_rag needs an index: give --index DIR, or use --graph art to reason without one")
     if settings.index:
@@ -123,7 +172,7 @@ def ask(
 @app.command()
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
-    index: Annotated[Path, typer.Option("--index", help="Index directory.")],
+    index: Annotated[str, typer.Option("--index", help="Index directory, or qdrant+http://HOST:PORT/NAME.")],
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
     local_only: LocalOption = False,
     as_json: JsonOption = False,
@@ -136,7 +185,7 @@ def search(
     if not question.strip():
         raise UsageError(f"the question is blank ({question!r}): say what to look for")
     settings = _settings(local_only=local_only or None)
-    found = [p.to_document() for p in open_index(str(index), settings.local_only).search(question, k)]
+    found = [p.to_document() for p in open_index(index, settings.local_only).search(question, k)]
     if as_json:
         _print_json({"question": question, "passages": [plain_passage(passage) for passage in found]})
     else:
@@ -152,7 +201,7 @@ def doctor(
     """Say what is there, what is missing, and what to run."""
     from artrag.interfaces.doctor import examine, show
 
-    settings = _settings(index=str(index) if index else None)
+    settings = _settings(index=index)
     if fetch:
         from artrag.interfaces.running import ready_models
 

@@ -35,7 +35,7 @@ def collect(
     initial: Annotated[Literal["cot", "decomposition"], typer.Option(help="How the drafts are made.")] = "cot",
     temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the sampling, where the model takes one.")] = 0,
-    index: Annotated[Path | None, typer.Option(help="Index to answer from; none: the model reasons alone.")] = None,
+    index: Annotated[str | None, typer.Option(help="Index to answer from; none: the model reasons alone.")] = None,
     subquestions: Annotated[
         Literal["given", "generated", "none"],
         typer.Option(help="Those of the data set (generated where it has none), always generated, or none."),
@@ -55,7 +55,7 @@ def collect(
 
     if temperature == 0 and k > 1:
         raise UsageError(f"-k {k} answers at --temperature 0 are all the same: raise the temperature, or ask for -k 1")
-    given = {"index": str(index) if index else None, "chat": chat, "initial": initial, "local_only": local_only or None}
+    given = {"index": index or None, "chat": chat, "initial": initial, "local_only": local_only or None}
     settings = Settings.of({name: value for name, value in given.items() if value is not None})
     refuse_remote_tracing(settings)
     asked = convert_files(questions)[:limit]

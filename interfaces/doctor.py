@@ -13,6 +13,8 @@ from rich.text import Text
 
 import artrag
 from artrag.errors import ArtragError
+from artrag.index.qdrant import QdrantIndex
+from artrag.index.qdrant_server import SCHEME
 from artrag.index.store import Index
 from artrag.models.opening import part_folder
 from artrag.models.parts import Kind, read_part
@@ -70,10 +72,16 @@ def _model(reference: str, role: str) -> dict[str, Any]:
 def _index(settings: Settings) -> dict[str, Any]:
     if not settings.index:
         return _check("index", True, "none named: questions are answered by reasoning alone")
+    remote = settings.index.startswith(SCHEME)
     try:
-        index = Index.open(settings.index)
+        index = QdrantIndex.open(settings.index) if remote else Index.open(settings.index)
     except ArtragError as error:
-        return _check("index", False, str(error), f"artrag ingest PATH --index {settings.index}")
+        run = (
+            f"artrag publish --index DIR --to {settings.index}"
+            if remote
+            else f"artrag ingest PATH --index {settings.index}"
+        )
+        return _check("index", False, str(error), run)
     index.close()
     manifest = index.manifest
     return _check(

@@ -1,4 +1,4 @@
-"""`artrag evaluate`: measure on recorded data."""
+"""`artrag evaluate`: measure on recorded answers and judged questions."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from artrag.interfaces.retrieval import retrieval
 from artrag.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from artrag.evaluation.scoring import Scored
     from artrag.protocols import Asker, Truster
 
-evaluate = typer.Typer(help="Measure on recorded data.", no_args_is_help=True)
+evaluate = typer.Typer(help="Measure on recorded answers and judged questions.", no_args_is_help=True)
+evaluate.command("retrieval")(retrieval)
 
 # Kinds that ask the chat model; all others replay without one.
 _WITH_CHAT = ("prompted", "judge")

@@ -136,5 +136,9 @@ def ingest_report(report: Mapping[str, Any]) -> RenderableType:
         )
     if any(report["contexts"].values()):
         lines.append(Text("contexts: " + ", ".join(f"{n} {what}" for what, n in report["contexts"].items())))
+    if left := report["contexts"].get("over budget"):
+        lines.append(
+            Text(f"the budget is spent: {left} chunks keep the deterministic context; ingest again to go on", "yellow")
+        )
     lines += [Text(f"skipped: {item['reason']}", style="yellow") for item in report["skipped"]]
     return Group(*lines)

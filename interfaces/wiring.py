@@ -3,12 +3,14 @@
 The command line and Studio use the same graphs; only the settings differ from run to run.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
@@ -22,6 +24,10 @@ from artrag.protocols import Doubt
 from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
 
+if TYPE_CHECKING:
+    from artrag.index.qdrant import QdrantIndex
+
+_CONNECTING = threading.Lock()
 SAMPLING = 0.7
 """Temperature of further drafts."""
 
@@ -79,7 +85,18 @@ def settings_chat(temperature: float | None = None) -> Runnable[Any, Any]:
     async def twin(messages: Any) -> Any:
         return await arun(body(messages))
 
-    return RunnableLambda(sync, afunc=twin, name="chat")
+    return _SettingsChat(sync, afunc=twin, name="chat")
+
+
+class _SettingsChat(RunnableLambda[Any, Any]):
+    """The chat model of the settings, opened at each call."""
+
+    @staticmethod
+    def live() -> BaseChatModel:
+        """The model itself, for those who ask it more than `invoke` can."""
+        settings = current_settings()
+        refuse_remote_tracing(settings)
+        return load_chat(settings.chat, local_only=settings.local_only)
 
 
 def settings_retriever(arms: tuple[str, ...] = ARMS) -> Runnable[Any, Any]:
@@ -102,18 +119,31 @@ def settings_retriever(arms: tuple[str, ...] = ARMS) -> Runnable[Any, Any]:
     return RunnableLambda(sync, afunc=twin, name="retriever")
 
 
-def open_index(path: str, local_only: bool = False) -> Index:
-    """The index at `path`, kept open until a new generation is swapped in."""
+def open_index(path: str, local_only: bool = False) -> "Index | QdrantIndex":
+    """The index at `path`, or on Qdrant at a URL (`artrag.index.qdrant_server`), kept open until it is swapped."""
     from pathlib import Path
 
     from artrag.index.manifest import read_manifest
+    from artrag.index.qdrant_server import SCHEME
 
+    if path.startswith(SCHEME):
+        with _CONNECTING:  # two first callers must not open one folder twice
+            index = _connected(path, local_only)
+        index.refresh()
+        return index
     return _opened(path, local_only, read_manifest(Path(path)).generation)
 
 
 @lru_cache(maxsize=8)
 def _opened(path: str, local_only: bool, generation: str) -> Index:
     return Index.open(path, local_only=local_only)
+
+
+@lru_cache(maxsize=8)
+def _connected(url: str, local_only: bool) -> "QdrantIndex":
+    from artrag.index.qdrant import QdrantIndex
+
+    return QdrantIndex.open(url, local_only=local_only)
 
 
 class SettingsAsker:

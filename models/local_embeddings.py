@@ -1,5 +1,6 @@
 """Sentence embeddings by a local BERT-like encoder: mean over token states, unit length."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from artrag.errors import MissingExtraError, ModelUnavailableError
+from artrag.text import STOP_WORDS
 
 BATCH = 16
 
@@ -59,9 +61,39 @@ class LocalEmbeddings(Embeddings):
 
     def encode(self, texts: list[str]) -> NDArray[np.float32]:
         """Unit vectors, shape (texts, dimension), float32."""
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for rows, mean, _, _ in self._read(texts):
+            vectors[rows] = mean
+        return vectors
+
+    def encode_tokens(self, texts: list[str]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """The vectors of texts and of their tokens, read once: what late interaction compares.
+
+        Returns:
+            Unit vectors, shape (texts, dimension), and for each text those of its content tokens, shape (tokens,
+            dimension): function words and punctuation are left out, unless there is nothing else.
+        """
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        tokens: list[NDArray[np.float32]] = [np.empty((0, self.dimension), dtype=np.float32)] * len(texts)
+        for rows, mean, states, ids in self._read(texts):
+            vectors[rows] = mean
+            for row, own, seen in zip(rows, states, ids, strict=True):
+                kept = self._content[seen]
+                own = own[kept] if kept.any() else own
+                tokens[row] = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-9)
+        return vectors, tokens
+
+    @cached_property
+    def _content(self) -> NDArray[np.bool_]:
+        """Which tokens of the vocabulary carry meaning, shape (vocabulary,)."""
+        names = self._tokenizer.convert_ids_to_tokens(list(range(len(self._tokenizer))))
+        special = set(self._tokenizer.all_special_tokens)
+        return np.array([name not in special | STOP_WORDS and any(map(str.isalnum, name)) for name in names])
+
+    def _read(self, texts: list[str]) -> Iterator[tuple[list[int], Any, list[Any], list[Any]]]:
+        """For a batch at a time: which texts, their unit vectors, and the states and ids of each one's tokens."""
         import torch
 
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         # Texts of like length share a batch, so that little is padded.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), BATCH):
@@ -69,13 +101,15 @@ class LocalEmbeddings(Embeddings):
             batch = self._tokenizer(
                 [texts[i] for i in rows], padding=True, truncation=True, max_length=self.window, return_tensors="pt"
             )
-            self.cut += int((batch["attention_mask"].sum(dim=1) >= self.window).sum())
+            lengths = batch["attention_mask"].sum(dim=1)
+            self.cut += int((lengths >= self.window).sum())
             with torch.inference_mode():
                 states = self._model(**batch).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1).float()
-            mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
-            vectors[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
-        return vectors
+            mean = torch.nn.functional.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1).numpy()
+            ends = lengths.tolist()
+            own = [state[:end].numpy() for state, end in zip(states, ends, strict=True)]
+            yield rows, mean, own, [ids[:end].numpy() for ids, end in zip(batch["input_ids"], ends, strict=True)]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """LangChain's form of `encode`."""

@@ -75,13 +75,18 @@ class ModelReference:
         if self.kind != "remote":
             return True
         url = self.url or (os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434") if self.provider == "ollama" else "")
-        host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return on_this_machine(url)
+
+
+def on_this_machine(url: str) -> bool:
+    """Does a server's address lead to this machine?"""
+    host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load_chat(

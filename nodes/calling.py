@@ -4,15 +4,18 @@ import random
 import re
 from typing import Any
 
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
-from artrag.errors import ArtragError, ModelCallError
+from artrag.errors import ArtragError, ModelCallError, PromptTooLongError
 from artrag.nodes.node import Run
 from artrag.steps import Steps, invoke, pause
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
+LONGEST_ASKED = 120.0
+"""Seconds that a server may ask us to wait."""
 
 _MADE_UP = re.compile(r"\s*(?:</?passage>|\n\s*(?:Question|Passage|Answer the question)\b)", re.IGNORECASE)
 
@@ -20,33 +23,51 @@ _MADE_UP = re.compile(r"\s*(?:</?passage>|\n\s*(?:Question|Passage|Answer the qu
 def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Steps[str]:
     """The model's reply to `messages` as text, retried with jittered, doubling pauses (`Settings.retries`).
 
+    A server that says how long to wait (`retry-after`) is waited for that long, up to two minutes.
+
     Raises:
         ModelCallError: no usable reply after all tries; it names the last fault.
         ArtragError: our own errors (a prompt over the window, a missing package) pass at once: retrying cannot help.
     """
-    fault = ""
+    fault, asked = "", 0.0
     for attempt in range(run.settings.retries + 1):
         if attempt:
             wait = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+            wait = max(wait, asked)
             run.tell(f"trying again: {fault}", attempt=attempt)
             yield pause(wait)
         try:
             reply = yield invoke(chat, messages)
         except ArtragError:
             raise
+        except ContextOverflowError as error:
+            raise PromptTooLongError(
+                f"the prompt is longer than the chat model can read: {str(error)[:200]}; "
+                "ask less, pass fewer passages, or name a model with a longer window"
+            ) from error
         except Exception as error:  # every provider has classes of its own
             if _is_signal(error):
                 raise
-            fault = f"{type(error).__name__}: {str(error)[:200]}"
+            fault, asked = f"{type(error).__name__}: {str(error)[:200]}", _asked_to_wait(error)
             continue
         text = str(reply.text).strip() if isinstance(reply, BaseMessage) else str(reply).strip()
         if text:
             return text
-        fault = "the reply was empty"
+        fault, asked = "the reply was empty", 0.0
     raise ModelCallError(
         f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
         "check that it is up and reachable, or name another one"
     )
+
+
+def _asked_to_wait(error: Exception) -> float:
+    """Seconds that a refused call's answer asks to wait, in the HTTP header `retry-after`; 0 where it does not."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        seconds = float(headers.get("retry-after-ms", 0)) / 1000 or float(headers.get("retry-after", 0))
+    except (TypeError, ValueError, AttributeError):
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_ASKED)
 
 
 def own_words(text: str) -> str:

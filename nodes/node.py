@@ -1,5 +1,6 @@
 """What makes a generator a node: settings, progress, usage, and both `invoke` and `ainvoke` from one body."""
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -23,23 +24,28 @@ class Meter(BaseCallbackHandler):
     run_inline = True
 
     def __init__(self) -> None:
-        self.calls = self.prompt_tokens = self.completion_tokens = 0
+        self.calls = self.prompt_tokens = self.completion_tokens = self.cached_tokens = 0
+        self._lock = threading.Lock()  # calls may be made side by side
 
     def on_chat_model_start(self, *_: Any, **__: Any) -> None:
         """One more call."""
-        self.calls += 1
+        with self._lock:
+            self.calls += 1
 
     def on_llm_start(self, *_: Any, **__: Any) -> None:
         """One more call."""
-        self.calls += 1
+        with self._lock:
+            self.calls += 1
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         """Add the tokens that the model reports."""
         for generations in response.generations:
             for generation in generations:
                 used = getattr(getattr(generation, "message", None), "usage_metadata", None) or {}
-                self.prompt_tokens += used.get("input_tokens", 0)
-                self.completion_tokens += used.get("output_tokens", 0)
+                with self._lock:
+                    self.prompt_tokens += used.get("input_tokens", 0)
+                    self.completion_tokens += used.get("output_tokens", 0)
+                    self.cached_tokens += (used.get("input_token_details") or {}).get("cache_read", 0) or 0
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ VARIABLES = {
     "contextualize_document": {"document"},
     "doubt": {"passages", "question", "draft"},
     "grade": {"passages", "question", "answer"},
+    "question": {"context", "passage"},
     "refine": {"passages", "question", "draft", "subquestions"},
     "refine_solution": {"question", "draft", "subquestions"},
     "solve": {"question"},
