@@ -92,7 +92,7 @@ def gathered(search: Search, facts: Sequence[str], case: Case, steps: Sequence[s
         rankings[f"step {place}"] = found
         best.append(facts[found[0]] if found else "")
     hits = {name: [(row, 0.0) for row in rows] for name, rows in rankings.items()}
-    return [row for row, _ in Fusion().fuse(hits)][:MOST]
+    return [row for row, _ in Fusion(weights={}, rank_constant=0).fuse(hits)][:MOST]
 
 
 def recall(found: Sequence[int], wanted: Sequence[int], k: int) -> float:

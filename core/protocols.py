@@ -1,6 +1,7 @@
 """What the nodes ask of the live objects that come in by the graph factories.
 
-Chat models, retrievers, rerankers and embedders are LangChain's own interfaces; these two are ours. Either may have
+Chat models, retrievers, rerankers and embedders are LangChain's own interfaces; these are ours. An embedder that is a
+`TokenEmbedder`, too, serves late interaction. Asker and Truster may have
 `limits(passages) -> Mapping[str, float]`, the thresholds chosen with its weights ("refine_above" of an Asker,
 "trust_margin" and "abstain_below" of a Truster), and a Truster `out_of_depth(question, answer, passages) -> str`, why
 it cannot judge an answer; with an `a` in front they are awaited.
@@ -8,9 +9,13 @@ it cannot judge an answer; with an `a` in front they are awaited.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from langchain_core.documents import Document
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,15 @@ class Doubt:
     subquestions: list[Subquestion]
     refine_probability: float
     reason: str
+
+
+@runtime_checkable
+class TokenEmbedder(Protocol):
+    """An embedder that also tells the vectors of a text's tokens, which late interaction compares."""
+
+    def encode_tokens(self, texts: list[str]) -> "tuple[NDArray[np.float32], list[NDArray[np.float32]]]":
+        """Unit vectors (texts, dimension), and for each text those of its content tokens (tokens, dimension)."""
+        ...
 
 
 @runtime_checkable

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         description="Tokens of a document that the model reads at once for a context, less where its own window is "
         "shorter; of a longer one it reads the head and what stands around the chunk.",
     )
+    late: bool = Field(
+        True,
+        description="Index token vectors for late interaction (about 50 kB a chunk, up to 20,000 chunks): a third arm "
+        "that scores again what the others found.",
+    )
     workers: int = Field(1, ge=1, le=256, description="Processes that embed an index's chunks side by side.")
     local_only: bool = Field(False, description="Refuse remote models and remote tracing.")
 

@@ -131,6 +131,7 @@ class Cache:
             self._connection.executescript(
                 "CREATE TABLE IF NOT EXISTS contexts (key TEXT PRIMARY KEY, text TEXT NOT NULL);"
                 "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL);"
+                "CREATE TABLE IF NOT EXISTS tokens (key TEXT PRIMARY KEY, vectors BLOB NOT NULL);"
             )
         except sqlite3.DatabaseError as error:
             self._connection.close()
@@ -175,14 +176,22 @@ class Cache:
         found = self._connection.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
         return None if found is None else bytes(found[0])
 
-    def keep_vector(self, key: str, vector: bytes) -> None:
-        """Keep a vector's bytes; `commit` makes it permanent."""
+    def tokens(self, key: str) -> bytes | None:
+        """The bytes of a text's token vectors, int8."""
+        found = self._connection.execute("SELECT vectors FROM tokens WHERE key = ?", (key,)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def keep_vector(self, key: str, vector: bytes, tokens: bytes | None = None) -> None:
+        """Keep a vector's bytes, and those of the token vectors; `commit` makes it permanent."""
         self._connection.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (key, vector))
+        if tokens is not None:
+            self._connection.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?)", (key, tokens))
 
     def forget_vectors(self) -> None:
         """Drop the vectors, which stand in an index now, and give their space back."""
         if self._connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone():
             self._connection.execute("DELETE FROM vectors")
+            self._connection.execute("DELETE FROM tokens")
             self._connection.commit()
             self._connection.execute("VACUUM")
 

@@ -13,7 +13,9 @@ from artrag.text import is_cjk
 
 CHUNK_SIZE = 800
 OVERLAP = 80
-CUT_LIKE = f"cut 2: {CHUNK_SIZE}/{OVERLAP}"
+WHOLE = 1.5
+"""Of the size of a chunk: a section that is no longer stays whole."""
+CUT_LIKE = f"cut 3: {CHUNK_SIZE}/{OVERLAP}"
 """Count it up when texts are cut in another way: then the documents of old indexes are cut again."""
 
 _CODE = {
@@ -98,7 +100,8 @@ class Chunk:
 def cut(text: str, path: str = "", *, size: int = CHUNK_SIZE, overlap: int = OVERLAP) -> list[Chunk]:
     """Cut a text into chunks of at most about `size` characters (a CJK character counts as three).
 
-    Markdown (`.md`, and whatever was converted to it) never mixes two sections in a chunk. Source code is cut before
+    A section that is at most half as long again stays whole: better one passage than one and a stump. Markdown (`.md`,
+    and whatever was converted to it) never mixes two sections in a chunk. Source code is cut before
     definitions, together with the remarks and decorators on them. Time and memory grow with the text, not faster.
     """
     suffix = PurePosixPath(path).suffix.lower()
@@ -109,8 +112,17 @@ def cut(text: str, path: str = "", *, size: int = CHUNK_SIZE, overlap: int = OVE
     return [
         Chunk(text[start:end], start, end, section)
         for first, last, section in sections
-        for start, end in _spans(text, first, last, _PROSE, "end", size, overlap)
+        for start, end in _whole(text, first, last, size) or _spans(text, first, last, _PROSE, "end", size, overlap)
     ]
+
+
+def _whole(text: str, first: int, last: int, size: int) -> list[tuple[int, int]]:
+    """The one span of a section that stays whole; none where it is longer, or empty."""
+    if last - first > 4 * size:  # white space apart, it cannot be short
+        return []
+    body = text[first:last]
+    start, end = first + len(body) - len(body.lstrip()), first + len(body.rstrip())
+    return [(start, end)] if 0 < _length(text[start:end]) <= WHOLE * size else []
 
 
 def _cut_code(text: str, suffix: str, size: int, overlap: int) -> list[Chunk]:

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from typing import Any, cast
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from artrag.errors import EmbedderMismatchError, ModelCallError, UsageError
+from artrag.index.late import as_int8
 from artrag.index.store import fingerprint, unit
+from artrag.protocols import TokenEmbedder
 
 BATCH = 64
 _AHEAD = 2  # batches a worker has in hand or waiting: the texts of a corpus are read no faster than they are embedded
@@ -34,10 +37,13 @@ class Embedded:
     Attributes:
         vectors: unit vectors, shape (texts, dimension), float32.
         cut: how many of the texts were longer than the model's window and were cut, where the embedder counts them.
+        tokens: for each text the unit vectors of its content tokens, shape (tokens, dimension), int8; None where they
+            were not asked for.
     """
 
     vectors: NDArray[np.float32]
     cut: int = 0
+    tokens: list[NDArray[np.int8]] | None = None
 
 
 def embed_all(
@@ -48,6 +54,7 @@ def embed_all(
     workers: int = 1,
     batch: int = BATCH,
     dimension: int = 0,
+    late: bool = False,
 ) -> Generator[Embedded]:
     """Unit vectors of the texts, in their order, a batch at a time.
 
@@ -60,6 +67,7 @@ def embed_all(
         workers: processes; 1 embeds in this one.
         batch: texts a call.
         dimension: the length that the vectors must have; 0: that of the first.
+        late: give token vectors, too, by the embedder's `encode_tokens` (`artrag.protocols.TokenEmbedder`).
 
     Yields:
         Batches; the last may be shorter.
@@ -78,8 +86,8 @@ def embed_all(
         )
     waiting = iter(texts)
     batches = iter(lambda: list(islice(waiting, batch)), [])
-    made = (embed(embedder, texts) for texts in batches)
-    for part in made if workers == 1 else _side_by_side(batches, embedder, reference, workers):
+    made = (embed(embedder, texts, late) for texts in batches)
+    for part in made if workers == 1 else _side_by_side(batches, embedder, reference, workers, late):
         width = part.vectors.shape[1]
         dimension = dimension or width
         if width != dimension:
@@ -90,14 +98,20 @@ def embed_all(
         yield part
 
 
-def embed(embedder: Embeddings, texts: list[str]) -> Embedded:
-    """Unit vectors of a few texts.
+def embed(embedder: Embeddings, texts: list[str], late: bool = False) -> Embedded:
+    """Unit vectors of a few texts, and where asked for those of their tokens.
 
     Raises:
         ModelCallError: the embedder gives something else than one vector of numbers a text.
     """
     before = getattr(embedder, "cut", 0)
-    rows = embedder.embed_documents(texts)
+    tokens: list[NDArray[np.int8]] | None = None
+    rows: Any
+    if late:
+        rows, own = cast(TokenEmbedder, embedder).encode_tokens(texts)
+        tokens = [as_int8(vectors) for vectors in own]
+    else:
+        rows = embedder.embed_documents(texts)
     try:
         vectors = np.asarray(rows, dtype=np.float32)
     except (ValueError, TypeError) as error:
@@ -111,11 +125,11 @@ def embed(embedder: Embeddings, texts: list[str]) -> Embedded:
         )
     if not np.isfinite(vectors).all():
         raise ModelCallError(f"the embedder {fingerprint(embedder)!r} gave numbers that are none: check its model")
-    return Embedded(unit(vectors), getattr(embedder, "cut", 0) - before)
+    return Embedded(unit(vectors), getattr(embedder, "cut", 0) - before, tokens)
 
 
 def _side_by_side(
-    batches: Iterator[list[str]], embedder: Embeddings, reference: str, workers: int
+    batches: Iterator[list[str]], embedder: Embeddings, reference: str, workers: int, late: bool
 ) -> Generator[Embedded]:
     threads = max(1, (os.cpu_count() or 1) // workers)
     expected = fingerprint(embedder)
@@ -124,7 +138,7 @@ def _side_by_side(
     try:
         while True:
             for texts in islice(batches, _AHEAD * workers - len(running)):
-                running.append(pool.submit(_embed, texts, reference, expected))
+                running.append(pool.submit(_embed, texts, reference, expected, late))
             if not running:
                 return
             yield running.popleft().result()
@@ -152,9 +166,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _embed(texts: list[str], reference: str, expected: str) -> Embedded:
+def _embed(texts: list[str], reference: str, expected: str, late: bool) -> Embedded:
     """What a worker does."""
-    return embed(_opened(reference, expected), texts)
+    return embed(_opened(reference, expected), texts, late)
 
 
 @lru_cache(maxsize=1)

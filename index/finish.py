@@ -2,42 +2,43 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from langchain_core.embeddings import Embeddings
-from numpy.typing import NDArray
 
 import artrag
-from artrag.errors import ArtragError, EmptyCorpusError, IndexDamagedError, IndexStoreError
+from artrag.errors import ArtragError, EmptyCorpusError, IndexStoreError
 from artrag.index import lock
 from artrag.index.bm25 import BM25
-from artrag.index.build import Cache, digest, folder, give_up, working, writing
+from artrag.index.build import Cache, folder, give_up, working, writing
 from artrag.index.catalog import Catalog
 from artrag.index.dense import Dense
-from artrag.index.embedding import Embedded, embed_all
+from artrag.index.embedding import embed_all
+from artrag.index.late import LateWriter
 from artrag.index.manifest import (
+    BM25_FILE,
     CATALOG,
+    DENSE,
     FORMAT,
+    LATE,
     ContextKind,
     Manifest,
     entry_of,
-    fault_of,
     faults,
-    latest_manifest,
     read_manifest,
     sync,
     write_manifest,
 )
 from artrag.index.store import fingerprint
 from artrag.index.tokens import tokenize
+from artrag.index.vectors import collect
 
-EMBED_BATCH = 64
-DENSE, BM25_FILE = "dense.faiss", "bm25.npz"
+LATE_CHUNKS = 20_000
+"""With more chunks late interaction does not earn its size: about a gigabyte for as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def finish(
     tell: Callable[[int, int], None] = lambda _done, _all: None,
     anew: bool = False,
     workers: int = 1,
+    late: bool = True,
 ) -> Finished:
     """Embed, lay out the arms, and swap the new generation in; where nothing is different, keep the old one.
 
@@ -79,6 +81,8 @@ def finish(
         tell: called with the number of chunks that have their vector, and of all.
         anew: lay out the arms even where nothing is different.
         workers: processes that embed; above 1 they open the embedder by its reference.
+        late: keep token vectors for late interaction, where the embedder gives them and there are no more than
+            `LATE_CHUNKS` chunks.
 
     Raises:
         EmptyCorpusError: there is no chunk to index.
@@ -92,30 +96,35 @@ def finish(
         if not chunks:
             raise EmptyCorpusError(f"nothing to index in {str(path)!r}: give at least one document with text")
     try:
-        if not anew and (old := _unchanged(path, made, embedder, reference, context)) is not None:
+        late = late and chunks <= LATE_CHUNKS
+        if not anew and (old := _unchanged(path, made, embedder, reference, context, late)) is not None:
             _clear(path, old)
             give_up(path, build)
             return Finished(old, kept=True)
         with writing(path):
-            with Catalog.open(made / CATALOG) as catalog:
+            able = hasattr(embedder, "encode_tokens")
+            with ExitStack() as stack:
+                catalog = stack.enter_context(Catalog.open(made / CATALOG))
+                writer = stack.enter_context(LateWriter(made / "late.part")) if late and able else None
                 made_by = partial(embed_all, embedder=embedder, reference=reference, workers=workers)
-                vectors, embedded, truncated = _vectors(
-                    path, build, catalog, fingerprint(embedder), made_by, chunks, tell
-                )
-                dense = Dense.build(vectors)
+                found = collect(path, build, catalog, fingerprint(embedder), made_by, writer, tell)
+                dense = Dense.build(found.dense)
                 dense.save(made / DENSE)
                 BM25.build(tokenize(chunk.indexed) for chunk in catalog.chunks()).save(made / BM25_FILE)
+                if writer is not None and found.places is not None:
+                    writer.save(made / LATE, found.places)
             manifest = Manifest(
                 format=FORMAT,
                 artrag=artrag.__version__,
                 generation=f"generation-{build}",
                 embedder=reference,
                 embedder_fingerprint=fingerprint(embedder),
-                dimension=vectors.shape[1],
+                dimension=found.dense.shape[1],
                 context=context,
                 documents=documents,
                 chunks=chunks,
                 dense=dense.about(),
+                late=late if able else None,
                 files={file.name: entry_of(file) for file in sorted(made.iterdir())},
             )
             _swap(path, made, manifest)
@@ -126,10 +135,12 @@ def finish(
         _clear(path, manifest)
     finally:
         lock.release(build)
-    return Finished(manifest, embedded, truncated)
+    return Finished(manifest, found.made, found.truncated)
 
 
-def _unchanged(path: Path, made: Path, embedder: Embeddings, reference: str, context: ContextKind) -> Manifest | None:
+def _unchanged(
+    path: Path, made: Path, embedder: Embeddings, reference: str, context: ContextKind, late: bool
+) -> Manifest | None:
     """The manifest of what is there, if a new generation would be the same; no model is opened to find out."""
     try:
         old = read_manifest(path)
@@ -137,6 +148,8 @@ def _unchanged(path: Path, made: Path, embedder: Embeddings, reference: str, con
         return None
     # A catalogue that nobody wrote to is, byte for byte, the copy that it began as.
     if entry_of(made / CATALOG) != old.files.get(CATALOG) or (old.artrag, old.context) != (artrag.__version__, context):
+        return None
+    if old.late not in (late, None):
         return None
     # A "pypi:" reference is pinned by checksum: the same reference is the same model.
     pinned = reference.startswith("pypi:") and reference == old.embedder
@@ -176,81 +189,3 @@ def _clear(path: Path, manifest: Manifest) -> None:
     # The new index stands: a cache that cannot be written is a matter of the next run.
     with suppress(IndexStoreError, sqlite3.Error), Cache(path) as cache:
         cache.forget_vectors()
-
-
-def _vectors(
-    path: Path,
-    build: str,
-    catalog: Catalog,
-    model: str,
-    made_by: Callable[..., Generator[Embedded]],
-    count: int,
-    tell: Callable[[int, int], None],
-) -> tuple[NDArray[np.float32], int, int]:
-    """The vectors of all chunks by row: from the old generation, from the cache of a killed run, or made now.
-
-    Equal texts are embedded once. Returned beside them: how many were made, and how many of their texts were cut.
-    """
-    keys = catalog.keys()
-    known, old = _known_vectors(path, model)
-    vectors = np.empty((count, old.shape[1]), dtype=np.float32) if known else None
-    rows: dict[bytes, list[int]] = {}
-    for row, key in enumerate(keys):
-        rows.setdefault(key, []).append(row)
-
-    def place(key: bytes, vector: NDArray[np.float32]) -> None:
-        nonlocal vectors
-        if vectors is None:
-            vectors = np.empty((count, len(vector)), dtype=np.float32)
-        vectors[rows[key]] = vector
-
-    missing: list[bytes] = []
-    with Cache(path) as cache:
-        for key in rows:
-            if key in known:
-                place(key, old[known[key]])
-            elif (kept := cache.vector(digest(model, key.hex()))) and (
-                vectors is None or len(kept) == vectors[0].nbytes
-            ):
-                place(key, np.frombuffer(kept, dtype=np.float32))
-            else:
-                missing.append(key)
-        todo = sum(len(rows[key]) for key in missing)
-        embedded = truncated = 0
-        tell(count - todo, count)
-        batches = [missing[start : start + EMBED_BATCH] for start in range(0, len(missing), EMBED_BATCH)]
-        texts = (chunk.indexed for batch in batches for chunk, _ in catalog.at([rows[key][0] for key in batch]))
-        dimension = 0 if vectors is None else vectors.shape[1]
-        with closing(made_by(texts, batch=EMBED_BATCH, dimension=dimension)) as parts:
-            for batch, part in zip(batches, parts, strict=True):
-                for key, vector in zip(batch, part.vectors, strict=True):
-                    place(key, vector)
-                    cache.keep_vector(digest(model, key.hex()), vector.tobytes())
-                    embedded += len(rows[key])
-                truncated += part.cut
-                cache.commit()
-                lock.touch(path, build)
-                tell(count - todo + embedded, count)
-    assert vectors is not None  # there is a chunk, and every chunk has a vector
-    return vectors, len(missing), truncated
-
-
-def _known_vectors(path: Path, model: str) -> tuple[dict[bytes, int], NDArray[np.float32]]:
-    """Which rows of which vectors the old generation has for a text; whatever of it is altered is not used."""
-    nothing: tuple[dict[bytes, int], NDArray[np.float32]] = {}, np.empty((0, 0), dtype=np.float32)
-    old = latest_manifest(path)
-    if old is None or old.embedder_fingerprint != model:
-        return nothing
-    if fault_of(path, old, DENSE):
-        return nothing
-    generation = path / old.generation
-    try:
-        vectors = Dense.load(generation / DENSE).vectors()
-        with Catalog.open(generation / CATALOG) as catalog:
-            # Of an altered catalogue that holds together, what was proven was taken over by its keys.
-            keys = [] if fault_of(path, old, CATALOG) and catalog.problems() else catalog.keys()
-    except (IndexDamagedError, RuntimeError, sqlite3.DatabaseError):
-        return nothing
-    if vectors.shape != (len(keys), old.dimension):
-        return nothing
-    return {key: row for row, key in enumerate(keys)}, vectors

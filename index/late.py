@@ -1,6 +1,6 @@
 """Late interaction: a question's tokens against a chunk's, as in ColBERT (Khattab and Zaharia, arXiv 2004.12832).
 
-Each content token of a chunk keeps its own vector, in int8: about 45 kB a chunk at 384 dimensions. That is too much to
+Each content token of a chunk keeps its own vector, in int8: about 50 kB a chunk at 384 dimensions. That is too much to
 search through, so only chunks that the other arms found are scored.
 """
 
@@ -18,26 +18,35 @@ SCALE = 127.0
 
 
 def as_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Unit vectors [tokens, dimension] in a byte a number."""
+    """Unit vectors [tokens, dimension], a byte a number."""
     return np.asarray(np.rint(vectors * SCALE), dtype=np.int8)
 
 
 class Late:
-    """The token vectors of all chunks, on disk; those of row r are `vectors[starts[r]:starts[r + 1]]`."""
+    """The token vectors of all chunks; those of row r are `vectors[begins[r]:begins[r] + lengths[r]]`.
 
-    def __init__(self, vectors: NDArray[np.int8], starts: NDArray[np.int64]) -> None:
-        self._vectors, self._starts = vectors, starts
+    Chunks with the same text share theirs.
+    """
+
+    def __init__(self, vectors: NDArray[np.int8], begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        self._vectors, self._begins, self._lengths = vectors, begins, lengths
 
     @property
     def size(self) -> int:
         """Number of chunks."""
-        return len(self._starts) - 1
+        return len(self._begins)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self._vectors.shape[1])
 
     def of(self, row: int) -> NDArray[np.int8]:
         """The token vectors of a chunk, shape (tokens, dimension)."""
-        return self._vectors[self._starts[row] : self._starts[row + 1]]
+        begin = int(self._begins[row])
+        return self._vectors[begin : begin + int(self._lengths[row])]
 
-    def score(self, question: NDArray[np.float32], rows: Sequence[int]) -> list[tuple[int, float]]:
+    def score(self, question: NDArray[np.float32], rows: Iterable[int]) -> list[tuple[int, float]]:
         """MaxSim: each token of the question takes its nearest token of the chunk; their mean cosine is the score.
 
         Args:
@@ -54,30 +63,50 @@ class Late:
             scores.append((row, near))
         return sorted(scores, key=lambda hit: (-hit[1], hit[0]))
 
-    @staticmethod
-    def write(path: Path, chunks: Iterable[NDArray[np.int8]], dimension: int) -> None:
-        """Write the token vectors of all chunks, in the order of their rows; they pass through memory one by one."""
-        starts, beside = [0], path.with_suffix(".part")
-        with beside.open("wb") as file:
-            for tokens in chunks:
-                file.write(np.ascontiguousarray(tokens, dtype=np.int8).tobytes())
-                starts.append(starts[-1] + len(tokens))
-        shape = (starts[-1], dimension)
-        vectors = np.memmap(beside, np.int8, "r", shape=shape) if starts[-1] else np.empty(shape, np.int8)
-        save_arrays(path, {"vectors": vectors, "starts": np.asarray(starts, dtype=np.int64)})
-        beside.unlink()
-
     @classmethod
     def load(cls, path: Path) -> "Late":
-        """Open what `write` wrote; the vectors stay on disk.
+        """Open what a `LateWriter` saved; the vectors stay on disk.
 
         Raises:
             IndexDamagedError: it is cut, or no such file.
         """
-        found = map_arrays(path, {"vectors": np.int8, "starts": np.int64})
-        vectors, starts = found["vectors"], found["starts"]
-        if vectors.ndim != 2 or starts.ndim != 1 or not len(starts):
-            raise IndexDamagedError(f"{str(path)!r} holds arrays of another shape: ingest again")
-        if starts[0] != 0 or starts[-1] != len(vectors) or (np.diff(starts) < 0).any():
-            raise IndexDamagedError(f"{str(path)!r} has {len(vectors)} vectors, its chunks other ones: ingest again")
-        return cls(vectors, starts)
+        found = map_arrays(path, {"vectors": np.int8, "begins": np.int64, "lengths": np.int64})
+        vectors, begins, lengths = found["vectors"], found["begins"], found["lengths"]
+        if vectors.ndim != 2 or begins.ndim != 1 or begins.shape != lengths.shape:
+            raise IndexDamagedError(f"{str(path)!r} holds arrays of other shapes: ingest again")
+        if len(begins) and (min(begins.min(), lengths.min()) < 0 or (begins + lengths).max() > len(vectors)):
+            raise IndexDamagedError(f"{str(path)!r} points beyond its {len(vectors)} vectors: ingest again")
+        return cls(vectors, begins, lengths)
+
+
+class LateWriter:
+    """Collects the token vectors of texts on disk, in whatever order they come."""
+
+    def __init__(self, beside: Path) -> None:
+        self._path = beside
+        self._file = beside.open("wb")
+        self._begins, self._lengths = [0], list[int]()
+        self._dimension = 0
+
+    def __enter__(self) -> "LateWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def add(self, tokens: NDArray[np.int8]) -> int:
+        """Take the token vectors of a text; returns its place for `save`."""
+        self._dimension = tokens.shape[1]
+        self._file.write(np.ascontiguousarray(tokens, dtype=np.int8).tobytes())
+        self._lengths.append(len(tokens))
+        self._begins.append(self._begins[-1] + len(tokens))
+        return len(self._lengths) - 1
+
+    def save(self, path: Path, places: Sequence[int]) -> None:
+        """Write the file for chunks whose texts have these places, in the order of their rows."""
+        self._file.flush()
+        shape = (self._begins[-1], self._dimension)
+        vectors = np.memmap(self._path, np.int8, "r", shape=shape) if shape[0] else np.empty(shape, np.int8)
+        begins, lengths = (np.asarray(of, dtype=np.int64)[list(places)] for of in (self._begins, self._lengths))
+        save_arrays(path, {"vectors": vectors, "begins": begins, "lengths": lengths})

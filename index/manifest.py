@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from artrag.errors import IndexDamagedError, IndexNotFoundError, IndexVersionError
 
 FORMAT = 2
-CATALOG = "catalog.sqlite"
-FILES = (CATALOG, "dense.faiss", "bm25.npz")
+CATALOG, DENSE, BM25_FILE, LATE = "catalog.sqlite", "dense.faiss", "bm25.npz", "late.npz"
+FILES = (CATALOG, DENSE, BM25_FILE)
 """The files that every generation has; it may have more."""
 ContextKind = Literal["none", "auto", "document", "llm"]
 _GENERATION = re.compile(r"generation-[0-9a-f]{12}")
@@ -57,6 +57,8 @@ class Manifest(BaseModel):
     chunks: int = Field(ge=0)
     dense: dict[str, str | int | float] = Field(default_factory=dict)
     """What kind of dense index it is, and its measured recall (`Dense.about`)."""
+    late: bool | None = None
+    """Whether there are token vectors for late interaction; None: the embedder gives none."""
     files: dict[FileName, FileEntry]
     """Every file of the generation but the copy of this manifest."""
 

@@ -136,20 +136,26 @@ class QdrantIndex:
             )
 
     def search(
-        self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        arms: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
     ) -> list[Passage]:
         """The best `k` passages for a question, best first; equal scores in the order of the points' ids.
 
         Args:
             question: what is asked, in plain words.
             k: how many passages.
-            arms: which of "dense" and "bm25" take part.
+            arms: which of "dense" and "bm25" take part; None: both.
             where: only passages with these metadata; see `artrag.index.filters` and `qdrant_points.condition`.
 
         Raises:
             UsageError: for an unknown arm, `k` below 1, or a filter that the engine does not know.
             IndexServerError: the server does not answer.
         """
+        arms = ARMS if arms is None else arms
         unknown = [arm for arm in arms if arm not in ARMS]
         if unknown or not arms or k < 1:
             raise UsageError(

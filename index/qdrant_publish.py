@@ -20,7 +20,7 @@ from artrag.index.dense import Dense
 from artrag.index.fusion import read_fusion
 from artrag.index.manifest import Manifest, check_files, read_manifest
 from artrag.index.qdrant_points import Entry, chunk_entry, document_entries, document_weights, sparse
-from artrag.index.qdrant_server import Address, Facts, Layout, Part, check_server, read_facts, talking
+from artrag.index.qdrant_server import IN_ENGINE, Address, Facts, Layout, Part, check_server, read_facts, talking
 from artrag.index.tokens import tokenize
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _beside(client: "QdrantClient", address: Address, ledger: _Ledger, layout: L
         context=manifest.context,
         average_length=tokens,
         average_characters=characters,
-        fusion=read_fusion(ledger.path),
+        fusion=read_fusion(ledger.path, IN_ENGINE),
         layout=layout,
     )
     with talking(address):
@@ -333,7 +333,7 @@ def _upsert(client: "QdrantClient", address: Address, facts: Facts, ledger: _Led
 def _conclude(client: "QdrantClient", address: Address, facts: Facts, ledger: _Ledger) -> None:
     """Say in the collection's metadata what it holds now."""
     manifest = ledger.manifest
-    now = facts.model_copy(update={"context": manifest.context, "fusion": read_fusion(ledger.path)})
+    now = facts.model_copy(update={"context": manifest.context, "fusion": read_fusion(ledger.path, IN_ENGINE)})
     part = Part(generation=manifest.generation, documents=manifest.documents, chunks=manifest.chunks)
     client.update_collection(
         facts.collection,

@@ -38,6 +38,8 @@ SCHEME = "qdrant+"
 FORMAT = 1
 OLDEST = (1, 17)
 """The first server with metadata of collections (1.16) and with weights in its rank fusion (1.17)."""
+IN_ENGINE = Fusion(weights={}, rank_constant=0)
+"""Fused by the engine itself; with these two arms no worse than the default (docs/experiments.md)."""
 PATIENCE = 10
 """Seconds until a server counts as down."""
 IN_MEMORY = ":memory:"

@@ -9,7 +9,6 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
 from artrag.index.passage import Passage
-from artrag.index.store import ARMS
 
 
 @runtime_checkable
@@ -17,7 +16,12 @@ class Searchable(Protocol):
     """What the retriever asks of an index: `Index` and `QdrantIndex` have it."""
 
     def search(
-        self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        arms: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
     ) -> list[Passage]:
         """The best `k` passages for a question, best first."""
         ...
@@ -30,7 +34,7 @@ class IndexRetriever(BaseRetriever):
 
     index: Searchable
     k: int = 20
-    arms: tuple[str, ...] = ARMS
+    arms: tuple[str, ...] | None = None
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any

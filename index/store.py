@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -13,17 +13,22 @@ from artrag.index.bm25 import BM25
 from artrag.index.catalog import Catalog, StoredChunk, StoredDocument
 from artrag.index.dense import Dense
 from artrag.index.fusion import Fusion, Hits, read_fusion
-from artrag.index.manifest import Manifest, check_files, read_manifest
+from artrag.index.late import Late
+from artrag.index.manifest import BM25_FILE, CATALOG, DENSE, LATE, Manifest, check_files, read_manifest
 from artrag.index.passage import Passage
 from artrag.index.tokens import tokenize
+from artrag.protocols import TokenEmbedder
 
-ARMS = ("dense", "bm25")
+ARMS = ("dense", "bm25", "late")
+"""The arms that an index may have; "late" scores again what the others found best."""
 DEPTH = 150
 """How many chunks each arm hands to the fusion."""
+LATE_DEPTH = 100
+"""How many chunks of each other arm are scored by late interaction."""
 
 
 class Index:
-    """Dense vectors and BM25 over the same chunks, fused; every passage carries each arm's rank and score.
+    """Dense vectors, BM25 and late interaction over the same chunks, fused; each passage carries the arms' views.
 
     Attributes:
         path: its directory.
@@ -32,10 +37,17 @@ class Index:
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, catalog: Catalog, dense: Dense, bm25: BM25, embedder: Embeddings | None
+        self,
+        path: Path,
+        manifest: Manifest,
+        catalog: Catalog,
+        dense: Dense,
+        bm25: BM25,
+        late: Late | None,
+        embedder: Embeddings | None,
     ) -> None:
         self.path, self.manifest = path, manifest
-        self._catalog, self._dense, self._bm25, self._embedder = catalog, dense, bm25, embedder
+        self._catalog, self._dense, self._bm25, self._late, self._embedder = catalog, dense, bm25, late, embedder
         self.fusion: Fusion = read_fusion(path)
 
     @classmethod
@@ -57,9 +69,10 @@ class Index:
             check_files(path, manifest)
             folder = path / manifest.generation
             parts = (
-                Catalog.open(folder / "catalog.sqlite"),
-                Dense.load(folder / "dense.faiss"),
-                BM25.load(folder / "bm25.npz"),
+                Catalog.open(folder / CATALOG),
+                Dense.load(folder / DENSE),
+                BM25.load(folder / BM25_FILE),
+                Late.load(folder / LATE) if LATE in manifest.files else None,
             )
         except (IndexDamagedError, OSError):
             if read_manifest(path).generation != manifest.generation:  # a writer swapped it under our eyes
@@ -98,41 +111,60 @@ class Index:
             self._embedder = loaded
         return self._embedder
 
-    def rankings(
-        self, question: str, depth: int = DEPTH, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
-    ) -> dict[str, Hits]:
-        """What each arm finds: its best `depth` (row, score), best first.
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that this index has."""
+        return ARMS if self._late is not None else ARMS[:2]
 
-        Raises:
-            UsageError: for an unknown arm, or a depth below 1.
-        """
-        unknown = [arm for arm in arms if arm not in ARMS]
-        if unknown or not arms or depth < 1:
+    def rankings(
+        self,
+        question: str,
+        depth: int = DEPTH,
+        *,
+        arms: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> dict[str, Hits]:
+        """What each arm finds: its best `depth` (row, score), best first; see `search`."""
+        wanted = self.arms if arms is None else tuple(arms)
+        if not wanted or depth < 1 or not set(wanted) <= set(self.arms):
             raise UsageError(
-                f"cannot search with arms={list(arms)!r} and k={depth!r}: arms are {list(ARMS)}, k is at least 1"
+                f"cannot search with arms={list(wanted)!r} and k={depth!r}: the index at {str(self.path)!r} has the "
+                f"arms {list(self.arms)}, k is at least 1"
             )
         allowed = self._catalog.rows_where(where) if where else None
         found: dict[str, Hits] = {}
-        if "dense" in arms:
+        tokens: NDArray[np.float32] | None = None
+        if "late" in wanted:
+            vectors, (tokens,) = cast(TokenEmbedder, self.embedder()).encode_tokens([question])
+            found["dense"] = self._dense.top(vectors[0], depth, allowed)
+        elif "dense" in wanted:
             asked = np.asarray(self.embedder().embed_query(question), dtype=np.float32)
             found["dense"] = self._dense.top(asked, depth, allowed)
-        if "bm25" in arms:
+        if "bm25" in wanted or tokens is not None:
             found["bm25"] = self._bm25.top(tokenize(question), depth, allowed)
-        return found
+        if tokens is not None and self._late is not None:
+            rows = {row for hits in found.values() for row, _ in hits[:LATE_DEPTH]}
+            found["late"] = self._late.score(tokens, rows)[:depth]
+        return {arm: found[arm] for arm in wanted}
 
     def search(
-        self, question: str, k: int = 10, *, arms: Sequence[str] = ARMS, where: Mapping[str, Any] | None = None
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        arms: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
     ) -> list[Passage]:
         """The best `k` passages for a question, best first.
 
         Args:
             question: what is asked, in plain words.
             k: how many passages.
-            arms: which of "dense" and "bm25" take part.
-            where: only passages with these metadata; see `Catalog.rows_where`.
+            arms: which of `arms` take part; None: all.
+            where: only passages with these metadata (`artrag.index.filters`).
 
         Raises:
-            UsageError: for an unknown arm, or `k` below 1.
+            UsageError: for an arm that the index does not have, `k` below 1, or a filter that is none.
         """
         if k < 1:
             raise UsageError(f"cannot search with k={k!r}: k is at least 1")

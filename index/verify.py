@@ -14,8 +14,18 @@ from artrag.index.bm25 import BM25
 from artrag.index.build import CACHE, begin, give_up, working
 from artrag.index.catalog import Catalog, StoredChunk
 from artrag.index.dense import Dense
-from artrag.index.finish import BM25_FILE, DENSE, Finished, finish
-from artrag.index.manifest import CATALOG, Manifest, faults, latest_manifest, read_manifest
+from artrag.index.finish import Finished, finish
+from artrag.index.late import Late
+from artrag.index.manifest import (
+    BM25_FILE,
+    CATALOG,
+    DENSE,
+    LATE,
+    Manifest,
+    faults,
+    latest_manifest,
+    read_manifest,
+)
 from artrag.index.store import unit
 from artrag.index.tokens import tokenize
 
@@ -124,7 +134,14 @@ def repair(
                 f"{str(path / CACHE)!r} was put aside as '{CACHE}.damaged': contexts in it may be paid for again"
             )
         finished = finish(
-            path, begun.build, embedder=embedder, reference=reference, context=manifest.context, tell=tell, anew=True
+            path,
+            begun.build,
+            embedder=embedder,
+            reference=reference,
+            context=manifest.context,
+            tell=tell,
+            anew=True,
+            late=manifest.late is not False,
         )
     except BaseException:
         give_up(path, begun.build)
@@ -182,6 +199,9 @@ def _problems(path: Path, embedder: Embeddings | None, checked: list[str]) -> It
                 checked.append("dense")
                 problems = _dense_problems(folder, catalog, manifest, embedder)
                 yield from _named(f"{manifest.generation}/{DENSE}", problems)
+            if LATE in manifest.files and LATE not in wrong:
+                checked.append("late")
+                yield from _named(f"{manifest.generation}/{LATE}", _late_problems(folder, manifest))
     except (ArtragError, sqlite3.DatabaseError, ValueError) as error:
         yield Problem(place, f"cannot be read: {error}")
 
@@ -236,6 +256,12 @@ def _bm25_problems(folder: Path, catalog: Catalog, manifest: Manifest) -> Iterat
             astray.append(chunk.id)
     if astray:
         yield f"does not find chunks by their own words: {_few(astray)}"
+
+
+def _late_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    late = Late.load(folder / LATE)
+    if (late.size, late.dimension) != (manifest.chunks, manifest.dimension):
+        yield f"holds {late.size} chunks of {late.dimension} numbers, not {manifest.chunks} of {manifest.dimension}"
 
 
 def _dense_problems(folder: Path, catalog: Catalog, manifest: Manifest, embedder: Embeddings | None) -> Iterator[str]:

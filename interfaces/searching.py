@@ -13,7 +13,7 @@ from artrag.errors import UsageError
 from artrag.evaluation.retrieval import Judged
 from artrag.evaluation.retrieval_figures import HYBRID, RERANKED, Searched
 from artrag.index.fusion import Hits
-from artrag.index.store import ARMS, DEPTH, Index
+from artrag.index.store import DEPTH, Index
 
 TIMED = 200
 """Single arms are timed on so many questions: their rankings come with the fused ones, timing them is a search more."""
@@ -35,7 +35,7 @@ class Remembering(Embeddings):
     def __init__(self, fingerprint: str, load: Callable[[], Embeddings]) -> None:
         self.fingerprint, self._load = fingerprint, load
         self._live: Embeddings | None = None
-        self._known: dict[str, tuple[list[float], float]] = {}
+        self._known: dict[tuple[str, str], tuple[Any, float]] = {}
         self.spent = self.used = 0.0
 
     def __getattr__(self, name: str) -> Any:
@@ -52,17 +52,25 @@ class Remembering(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a question."""
-        if text not in self._known:
+        return self._remembered("embed_query", text, text)  # type: ignore[no-any-return]
+
+    def encode_tokens(self, texts: list[str]) -> Any:
+        """The vectors of one question and of its tokens; see `artrag.protocols.TokenEmbedder`."""
+        (text,) = texts
+        return self._remembered("encode_tokens", text, texts)
+
+    def _remembered(self, method: str, text: str, given: Any) -> Any:
+        if (method, text) not in self._known:
             asked = time.perf_counter()
             live = self.live()
             started = time.perf_counter()
-            vector = live.embed_query(text)
+            made = getattr(live, method)(given)
             done = time.perf_counter()
-            self._known[text] = vector, done - started
+            self._known[method, text] = made, done - started
             self.spent += done - asked
-        vector, took = self._known[text]
+        made, took = self._known[method, text]
         self.used += took
-        return vector
+        return made
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """See `Embeddings`."""
@@ -126,7 +134,7 @@ def search_all(
     """
     arms = [*arms, RERANKED] if reranker else list(arms)
     fused = HYBRID in arms or RERANKED in arms
-    wanted = [arm for arm in ARMS if fused or arm in arms]
+    wanted = [arm for arm in index.arms if fused or arm in arms]
     rankings: dict[str, list[list[str]]] = {arm: [] for arm in arms}
     search_ms: dict[str, list[float]] = {arm: [] for arm in arms}
     total_ms: dict[str, list[float]] = {arm: [] for arm in arms}

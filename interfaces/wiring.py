@@ -18,7 +18,7 @@ from langgraph.runtime import get_runtime
 from artrag.errors import RemoteRefusedError
 from artrag.graphs import build_art, build_contextual_rag, build_ingest
 from artrag.index.retriever import IndexRetriever
-from artrag.index.store import ARMS, Index
+from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_truster
 from artrag.protocols import Doubt
 from artrag.settings import Settings
@@ -99,7 +99,7 @@ class _SettingsChat(RunnableLambda[Any, Any]):
         return load_chat(settings.chat, local_only=settings.local_only)
 
 
-def settings_retriever(arms: tuple[str, ...] = ARMS) -> Runnable[Any, Any]:
+def settings_retriever(arms: tuple[str, ...] | None = None) -> Runnable[Any, Any]:
     """The index of the settings as a retriever; None where they name none."""
 
     def body(question: str) -> Steps[list[Document] | None]:
@@ -223,6 +223,11 @@ class SettingsEmbedder(Embeddings):
         from artrag.index.store import fingerprint
 
         return fingerprint(self._live)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "encode_tokens":  # only some embedders have it
+            return getattr(self._live, name)
+        raise AttributeError(name)
 
     @property
     def cut(self) -> int:

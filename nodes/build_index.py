@@ -35,6 +35,7 @@ def build_index(embedder: Embeddings, *, reference: str = "") -> Runnable[Any, A
             "reference": reference or getattr(embedder, "reference", ""),
             "context": run.settings.context,
             "workers": run.settings.workers,
+            "late": run.settings.late,
             "tell": tell,
         }
         finished = yield Call(_finish, None, (index, build), options)

@@ -87,6 +87,18 @@ class HashedWords(Embeddings):
         return self._vector(text)
 
 
+class TokenWords(HashedWords):
+    """Hashed words that also tell the vector of each word."""
+
+    fingerprint = "token-words:64"
+
+    def encode_tokens(self, texts: list[str]) -> tuple[Any, list[Any]]:
+        self.embedded += texts
+        words = [[self._vector(word) for word in text.split()] for text in texts]
+        whole = np.array([self._vector(text) for text in texts], dtype=np.float32)
+        return whole, [np.array(own, dtype=np.float32).reshape(-1, 64) for own in words]
+
+
 class ScriptedRetriever(BaseRetriever):
     """Gives the same passages, whatever is asked, and remembers the questions."""
 

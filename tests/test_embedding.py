@@ -110,7 +110,7 @@ def test_the_embedded_model_gives_the_same_vectors_in_workers() -> None:
 def test_a_worker_that_opens_another_model_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artrag.models.load_embedder", lambda reference: HashedWords(), raising=False)
     with pytest.raises(EmbedderMismatchError, match="'any' opens 'hashed-words:64'.*'another:1'.*workers=1"):
-        _embed(["a"], "any", "another:1")
+        _embed(["a"], "any", "another:1", False)
 
 
 # A worker runs the lines of the script that started it, so these workers open the fake, too.

@@ -49,10 +49,11 @@ def hits(*rows: int) -> list[tuple[int, float]]:
 
 
 def test_fusion_follows_its_formula() -> None:
-    assert Fusion().fuse({"a": hits(1, 2), "b": hits(2)}) == [(2, 1.5), (1, 1.0)]
+    plain = Fusion(weights={}, rank_constant=0)
+    assert plain.fuse({"a": hits(1, 2), "b": hits(2)}) == [(2, 1.5), (1, 1.0)]
     tuned = Fusion(weights={"a": 0.5}, rank_constant=60)
     assert tuned.fuse({"a": hits(1), "b": hits(2)}) == [(2, 1 / 61), (1, 0.5 / 61)]
-    assert Fusion().fuse({"a": hits(7, 3), "b": hits(3, 7)}) == [(3, 1.5), (7, 1.5)]
+    assert plain.fuse({"a": hits(7, 3), "b": hits(3, 7)}) == [(3, 1.5), (7, 1.5)]
 
 
 def test_a_filter_narrows_every_arm(index: Index) -> None:
@@ -412,7 +413,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 from fakes import HashedWords
 from artrag import build_ingest
-from artrag.index import finish as finishing
+from artrag.index import vectors
 
 class Slow(HashedWords):
     def embed_documents(self, texts):
@@ -423,7 +424,7 @@ class Slow(HashedWords):
         return made
 
 Slow.batches = 0
-finishing.EMBED_BATCH = 2
+vectors.EMBED_BATCH = 2
 build_ingest(embedder=Slow()).compile().invoke({"paths": [sys.argv[1]], "index": sys.argv[2]})
 """
 

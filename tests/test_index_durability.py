@@ -181,10 +181,10 @@ sys.path.insert(0, sys.argv[1])
 from fakes import HashedWords
 from artrag import build_ingest
 from artrag.index import Index
-from artrag.index import build, finish, manifest
+from artrag.index import build, finish, manifest, vectors
 from artrag.index.verify import verify
 mode, corpus, index, log = sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5]
-finish.EMBED_BATCH = 2
+vectors.EMBED_BATCH = 2
 
 def note(event, texts):
     line = json.dumps({"pid": os.getpid(), "event": event, "texts": texts}) + "\\n"

@@ -40,7 +40,7 @@ from artrag.index.fusion import Fusion
 from artrag.index.manifest import read_manifest
 from artrag.index.qdrant_points import document_weights, query_weights, token_id
 from artrag.index.qdrant_publish import Published, publish
-from artrag.index.qdrant_server import Address, Layout
+from artrag.index.qdrant_server import IN_ENGINE, Address, Layout
 from artrag.index.tokens import tokenize
 
 Build = Callable[..., dict[str, Any]]
@@ -184,6 +184,7 @@ def same_passages(published: QdrantIndex, local: Index, question: str) -> None:
         assert passage.arms == {"dense": {"rank": rank, "score": pytest.approx(scores[passage.id], abs=1e-5)}}
     words, expected = published.search(question, 20, arms=["bm25"]), local.search(question, 20, arms=["bm25"])
     assert words[0].id == expected[0].id and {p.id for p in words} == {p.id for p in expected}
+    local.fusion = published.fusion
     best, theirs_best = published.search(question, 1)[0], local.search(question, 1)[0]
     for name in ("id", "document", "text", "context", "start", "end", "metadata", "score"):
         assert getattr(best, name) == getattr(theirs_best, name)
@@ -194,13 +195,14 @@ def same_passages(published: QdrantIndex, local: Index, question: str) -> None:
 
 
 FUSIONS: list[tuple[Fusion, models.Rrf | None]] = [
-    (Fusion(), models.Rrf(k=1, weights=[1.0, 1.0])),
-    (Fusion(weights={"bm25": 3.0, "dense": 0.25}), models.Rrf(k=1, weights=[0.25, 3.0])),
-    (Fusion(rank_constant=60), models.Rrf(k=61)),
+    (IN_ENGINE, models.Rrf(k=1, weights=[1.0, 1.0])),
+    (Fusion(weights={"bm25": 3.0, "dense": 0.25}, rank_constant=0), models.Rrf(k=1, weights=[0.25, 3.0])),
+    (Fusion(weights={}, rank_constant=60), models.Rrf(k=61)),
     (Fusion(weights={"bm25": 2.0, "dense": 2.0}, rank_constant=5), models.Rrf(k=6)),
     (Fusion(weights={"bm25": 2.0}, rank_constant=60), None),
-    (Fusion(rank_constant=0.5), None),
-    (Fusion(weights={"dense": 0.0}), None),
+    (Fusion(weights={}, rank_constant=0.5), None),
+    (Fusion(weights={"dense": 0.0}, rank_constant=0), None),
+    (Fusion(), None),
 ]
 
 
@@ -570,7 +572,7 @@ def test_a_tuned_fusion_goes_along(memory: Place, own_ledger: Path, embedder: Ha
     memory.publish(own_ledger)
     reader = memory.open(embedder)
     generation = reader.manifest.generation
-    assert reader.fusion == Fusion()
+    assert reader.fusion == IN_ENGINE
     write_fusion(own_ledger, Fusion(weights={"bm25": 0.5}), {})
     assert memory.publish(own_ledger).sent == 0
     reader.refresh()

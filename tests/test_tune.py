@@ -266,12 +266,12 @@ def test_candidates_are_every_division_once() -> None:
 
 
 def test_the_distance_is_none_for_the_same_ratio() -> None:
-    default, arms = Fusion(), ("a", "b")
-    assert distance(Fusion(weights={"a": 0.2, "b": 0.2}), default, arms) == 0
-    near, far = Fusion(weights={"a": 0.8, "b": 1}), Fusion(weights={"a": 0, "b": 1})
+    default, arms = Fusion(weights={}, rank_constant=0), ("a", "b")
+    assert distance(Fusion(weights={"a": 0.2, "b": 0.2}, rank_constant=0), default, arms) == 0
+    near, far = (Fusion(weights={"a": a, "b": 1}, rank_constant=0) for a in (0.8, 0))
     assert 0 < distance(near, default, arms) < distance(far, default, arms) == 0.5
-    assert distance(Fusion(rank_constant=1), default, arms) == pytest.approx(0.1)
-    assert distance(Fusion(weights={"a": 0, "b": 0}), default, arms) == 0.5
+    assert distance(Fusion(weights={}, rank_constant=1), default, arms) == pytest.approx(0.1)
+    assert distance(Fusion(weights={"a": 0, "b": 0}, rank_constant=0), default, arms) == 0.5
 
 
 def test_generated_questions_are_kept_and_tuned_on(run: Run, folder: Path, tmp_path: Path) -> None:
