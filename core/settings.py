@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         None,
         description="Index to retrieve from: a directory, or qdrant+http://HOST:PORT/NAME; none: reasoning alone.",
     )
+    where: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Only passages with these metadata: {'path': 'docs/*', 'year': [2023, 2024]}.",
+        json_schema_extra={"examples": [{"path": "docs/*"}]},
+    )
     context: Literal["none", "auto", "document", "llm"] = Field(
         "auto",
         description="What situates a chunk when it is indexed: nothing, its title and headings, one sentence of the "

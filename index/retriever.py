@@ -35,9 +35,11 @@ class IndexRetriever(BaseRetriever):
     index: Searchable
     k: int = 20
     arms: tuple[str, ...] | None = None
+    where: dict[str, Any] | None = None
+    """A filter on metadata (`artrag.index.filters`)."""
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found = self.index.search(query, kwargs.get("k", self.k), arms=self.arms)
+        found = self.index.search(query, kwargs.get("k", self.k), arms=self.arms, where=self.where)
         return [passage.to_document() for passage in found]

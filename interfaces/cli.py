@@ -46,6 +46,12 @@ LocalOption = Annotated[bool, typer.Option("--local-only", help="Refuse remote m
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="KEY=VALUE", help="Only passages with this metadata, e.g. path=docs/* year=2024."),
+]
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its indexes.")] = Path(".artrag/demo"),
@@ -139,6 +145,7 @@ def ask(
     chat: ChatOption = None,
     graph: Annotated[Literal["art", "contextual_rag"], typer.Option(help="Which graph answers.")] = "art",
     k: Annotated[int | None, typer.Option("-k", help="Passages the model reads.")] = None,
+    where: WhereOption = None,
     local_only: LocalOption = False,
     trace: Annotated[
         Path | None, typer.Option(file_okay=False, help="Write trace.jsonl and trace.html into this folder.")
@@ -150,7 +157,7 @@ def ask(
     from artrag.interfaces.show import result
     from artrag.interfaces.wiring import open_index, wired_art, wired_contextual_rag
 
-    settings = _settings(index=index, chat=chat, k=k, local_only=local_only or None)
+    settings = _settings(index=index, chat=chat, k=k, where=_filter(where), local_only=local_only or None)
     if graph == "contextual_rag" and not settings.index:
         raise UsageError("contextual_rag needs an index: give --index DIR, or use --graph art to reason without one")
     if settings.index:
@@ -174,6 +181,7 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     index: Annotated[str, typer.Option("--index", help="Index directory, or qdrant+http://HOST:PORT/NAME.")],
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
+    where: WhereOption = None,
     local_only: LocalOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -184,8 +192,9 @@ def search(
 
     if not question.strip():
         raise UsageError(f"the question is blank ({question!r}): say what to look for")
-    settings = _settings(local_only=local_only or None)
-    found = [p.to_document() for p in open_index(index, settings.local_only).search(question, k)]
+    settings = _settings(local_only=local_only or None, where=_filter(where))
+    passages = open_index(index, settings.local_only).search(question, k, where=settings.where)
+    found = [passage.to_document() for passage in passages]
     if as_json:
         _print_json({"question": question, "passages": [plain_passage(passage) for passage in found]})
     else:
@@ -226,6 +235,21 @@ def models(as_json: JsonOption = False) -> None:
         _print_json({"models": rows})
     else:
         out.print(show_models(rows))
+
+
+def _filter(words: list[str] | None) -> dict[str, Any] | None:
+    """A filter from KEY=VALUE; a key that is given again may have either value, a number counts as one."""
+    found: dict[str, list[Any]] = {}
+    for word in words or []:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise UsageError(f"cannot filter by {word!r}: write --where KEY=VALUE")
+        try:
+            said = json.loads(value)
+        except ValueError:
+            said = value
+        found.setdefault(key, []).append(said if isinstance(said, int | float | bool) or said is None else value)
+    return found or None
 
 
 def _settings(**given: Any) -> Settings:

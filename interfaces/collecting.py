@@ -173,7 +173,9 @@ def _collected(
     chat = load_chat(settings.chat, local_only=settings.local_only)
     retriever = None
     if settings.index:
-        retriever = IndexRetriever(index=open_index(settings.index, settings.local_only), k=settings.fetch_k)
+        retriever = IndexRetriever(
+            index=open_index(settings.index, settings.local_only), k=settings.fetch_k, where=settings.where
+        )
     solver = NodeSolver(chat, settings, temperature=recipe.temperature, budget=budget, retriever=retriever)
     with progress_bar(err) as bar:
         task = bar.add_task("collecting", total=len(asked))

@@ -107,7 +107,8 @@ def settings_retriever(arms: tuple[str, ...] | None = None) -> Runnable[Any, Any
         if not settings.index:
             return None
         index = yield Call(open_index, None, (settings.index, settings.local_only))
-        found: list[Document] = yield invoke(IndexRetriever(index=index, k=settings.fetch_k, arms=arms), question)
+        retriever = IndexRetriever(index=index, k=settings.fetch_k, arms=arms, where=settings.where)
+        found: list[Document] = yield invoke(retriever, question)
         return found
 
     def sync(question: str) -> Any:

@@ -164,6 +164,34 @@ def test_a_person_reads_answer_passages_doubts_and_cost(run: Artrag, folder: Pat
     assert "\x1b" not in said.out and said.err == ""
 
 
+def test_a_filter_narrows_search_and_answer(run: Artrag, folder: Path) -> None:
+    def documents(*words: str) -> set[str]:
+        return {
+            passage["document"]
+            for passage in run("search", ALARM, "--index", folder, "--json", *words).json["passages"]
+        }
+
+    assert len(documents()) == 3 and documents("--where", "path=trials/*") == {"trials/alpha.md", "trials/beta.md"}
+    assert documents("--where", "document=manual.md", "--where", "document=trials/beta.md") == {
+        "manual.md",
+        "trials/beta.md",
+    }
+    assert documents("--where", "page=1") == set()
+    said = run("ask", ALARM, "--index", folder, "--json", "--where", "path=trials/*")
+    assert {passage["document"] for passage in said.json["passages"]} == {"trials/alpha.md", "trials/beta.md"}
+    assert "KEY=VALUE" in failed(run("search", ALARM, "--index", folder, "--json", "--where", "path"), 2, "UsageError")
+
+
+def test_a_filter_reads_numbers_as_numbers() -> None:
+    assert cli._filter(["year=2024", "draft=false", "id=007", "title=a=b"]) == {
+        "year": [2024],
+        "draft": [False],
+        "id": ["007"],
+        "title": ["a=b"],
+    }
+    assert cli._filter(None) is None
+
+
 def test_without_an_index_the_model_reasons(run: Artrag, chat: AnsweringChat, opened: list[str]) -> None:
     said = run("ask", "How much is 12 * 3?", "--json")
     assert said.code == 0 and said.json["answer"] == "12 * 3 = 36. Answer: 36" and said.json["passages"] == []
