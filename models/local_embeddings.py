@@ -102,7 +102,7 @@ class LocalEmbeddings(Embeddings):
                 [texts[i] for i in rows], padding=True, truncation=True, max_length=self.window, return_tensors="pt"
             )
             lengths = batch["attention_mask"].sum(dim=1)
-            self.cut += int((lengths >= self.window).sum())
+            self.cut += sum(bool(encoding.overflowing) for encoding in batch.encodings)
             with torch.inference_mode():
                 states = self._model(**batch).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1).float()

@@ -241,6 +241,29 @@ def test_embeddings_are_unit_and_do_not_depend_on_the_batch(tiny_encoder_folder:
     assert embedder.cut == 1
 
 
+def test_a_text_that_just_fits_is_not_cut(tiny_encoder_folder: Path) -> None:
+    embedder = LocalEmbeddings.load(str(tiny_encoder_folder))
+    length = next(n for n in range(1, 200) if len(embedder._tokenizer("x" * n)["input_ids"]) == embedder.window)
+    embedder.encode(["x" * length])
+    assert embedder.cut == 0
+    embedder.encode(["x" * (length + 1)])
+    assert embedder.cut == 1
+
+
+def test_token_vectors_are_those_of_content_words(tiny_encoder_folder: Path) -> None:
+    embedder = LocalEmbeddings.load(str(tiny_encoder_folder))
+    texts = ["xy, zw", "...", "xy a"]
+    vectors, tokens = embedder.encode_tokens(texts)
+    np.testing.assert_allclose(vectors, embedder.encode(texts), atol=1e-6)
+    for text, own in zip(texts, tokens, strict=True):
+        names = embedder._tokenizer.convert_ids_to_tokens(embedder._tokenizer(text)["input_ids"])
+        content = [name for name in names if name != "a" and any(map(str.isalnum, name)) and name[0] != "<"]
+        assert own.shape == (len(content) or len(names), 16)  # where there is no word, everything stays
+        np.testing.assert_allclose((own**2).sum(axis=1), 1, atol=1e-5)
+    (alone,) = embedder.encode_tokens(["xy, zw"])[1]
+    np.testing.assert_allclose(alone, tokens[0], atol=1e-5)
+
+
 GOOD = passage("The most common adverse event was nausea, in 13 per cent.")
 
 
