@@ -20,7 +20,7 @@ from artrag.nodes.situating import Asking, Questions, opened
 from artrag.state import IngestState
 from artrag.steps import Call, Steps
 
-CONTEXT_VERSION = f"context 2: {LONGEST_LEAD}"
+CONTEXT_VERSION = f"context 3: {LONGEST_LEAD}"
 """Count it up when the deterministic context changes: then the documents of old indexes are situated again."""
 WAVE = 128
 """Questions that are asked together, so that a budget is checked and answers are decoded or fetched side by side."""
@@ -80,7 +80,8 @@ def deterministic(document: StoredDocument, chunks: Sequence[StoredChunk], kind:
     """The context of each chunk, by id, that needs no model; of the kind "none" an empty one."""
     if kind == "none":
         return {piece.id: "" for piece in chunks}
-    lead = lead_of(document.text, path=document.path)
+    # A chunk that is the whole document begins with its lead: said twice, it would weigh twice.
+    lead = lead_of(document.text, path=document.path) if len(chunks) > 1 else ""
     return {
         piece.id: situate(
             document.title,
