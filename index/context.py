@@ -84,6 +84,14 @@ def lead_of(text: str, longest: int = LONGEST_LEAD, path: str = "") -> str:
     return f"{opening}\n{rest}" if rest else opening
 
 
+def lead_beside(lead: str, chunk: str, path: str) -> str:
+    """The lead without the lines that the chunk has itself: said twice, they would weigh twice.
+
+    Source code keeps them: there it helps that what a file defines weighs more (docs/experiments.md).
+    """
+    return lead if is_code(path) else "\n".join(line for line in lead.splitlines() if line not in chunk)
+
+
 def _filled(lines: list[str], room: int) -> str:
     """As many of the lines as there is room for, the last one cut at a word."""
     taken = ""

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable
 
 from artrag.index.build import Cache, digest, give_up, working
 from artrag.index.catalog import StoredChunk, StoredDocument
-from artrag.index.context import LONGEST_LEAD, fault, lead_of, situate
+from artrag.index.context import LONGEST_LEAD, fault, lead_beside, lead_of, situate
 from artrag.index.lock import touch
 from artrag.index.windows import Piece
 from artrag.nodes.node import Run, node
@@ -80,14 +80,13 @@ def deterministic(document: StoredDocument, chunks: Sequence[StoredChunk], kind:
     """The context of each chunk, by id, that needs no model; of the kind "none" an empty one."""
     if kind == "none":
         return {piece.id: "" for piece in chunks}
-    # A chunk that is the whole document begins with its lead: said twice, it would weigh twice.
-    lead = lead_of(document.text, path=document.path) if len(chunks) > 1 else ""
+    lead = lead_of(document.text, path=document.path)
     return {
         piece.id: situate(
             document.title,
             tuple(piece.metadata.get("section", ())),
             document.path,
-            lead,
+            lead_beside(lead, piece.text, document.path),
         )
         for piece in chunks
     }
