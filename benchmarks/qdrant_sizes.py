@@ -93,7 +93,7 @@ def _cut(document: StoredDocument) -> list[StoredChunk]:
             f"{document.id}#{n}",
             document.id,
             piece.text,
-            situate(document.title, piece.section, document.path, lead_of(document.text)),
+            situate(document.title, piece.section, document.path, lead_of(document.text, path=document.path)),
             piece.start,
             piece.end,
             {"section": " > ".join(piece.section)},

@@ -277,11 +277,6 @@ class Catalog:
     def set_chunks(self, document: str, chunks: Iterable[StoredChunk], like: str) -> None:
         """Give a document its chunks in place of those it has; their rows are given out anew by `renumber`."""
         self._connection.execute("DELETE FROM chunks WHERE document = ?", (document,))
-        self.add_chunks(chunks)
-        self._connection.execute("UPDATE documents SET cut = ?, situated = '' WHERE id = ?", (like, document))
-
-    def add_chunks(self, chunks: Iterable[StoredChunk]) -> None:
-        """Add chunks behind those that are there."""
         self._connection.executemany(
             "INSERT INTO chunks (id, document, start, end, key, metadata, context, text) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -299,23 +294,23 @@ class Catalog:
                 for c in chunks
             ),
         )
+        self._connection.execute("UPDATE documents SET cut = ?, situated = '' WHERE id = ?", (like, document))
 
     def unsituated(self, like: str) -> list[str]:
         """Ids of the documents whose chunks have no context of this kind yet, in order."""
         return [name for (name,) in self._all("SELECT id FROM documents WHERE situated != ? ORDER BY id", (like,))]
 
     def situate(self, document: str, contexts: Mapping[str, str], like: str) -> None:
-        """Set the contexts of a document's chunks by id, and note that it has them; `like` empty: not all of them."""
-        self.set_contexts(contexts)
-        self._connection.execute(
-            "UPDATE documents SET situated = ?1 WHERE id = ?2 AND situated != ?1", (like, document)
-        )
+        """Set the contexts of a document's chunks by id, and note that it has them; `like` empty: not all of them.
 
-    def set_contexts(self, contexts: Mapping[str, str]) -> None:
-        """Set the contexts of chunks by id; one that stays the same is not written."""
+        A context that stays the same is not written.
+        """
         self._connection.executemany(
             "UPDATE chunks SET context = ?1, key = key_of(?1, text) WHERE id = ?2 AND context != ?1",
             [(context, name) for name, context in contexts.items()],
+        )
+        self._connection.execute(
+            "UPDATE documents SET situated = ?1 WHERE id = ?2 AND situated != ?1", (like, document)
         )
 
     # Chunks.
