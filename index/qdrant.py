@@ -13,7 +13,7 @@ from artrag.index.manifest import Manifest
 from artrag.index.passage import Passage
 from artrag.index.qdrant_points import as_document, as_passage, condition, point_id, query_weights, sparse
 from artrag.index.qdrant_server import IN_MEMORY, Address, Facts, check_server, not_found, read_facts, talking
-from artrag.index.store import DEPTH, fingerprint
+from artrag.index.store import DEPTH, fingerprint, opened_embedder
 from artrag.index.tokens import tokenize
 
 if TYPE_CHECKING:
@@ -81,8 +81,11 @@ class QdrantIndex:
             EmbedderMismatchError: it was rebuilt with another embedder than the one that `open` was given.
         """
         facts, parts = read_facts(self._client, self.address)
-        if self._given is not None:
-            self._check(self._given, facts, "pass that embedder, or publish again with this one and --rebuild")
+        if self._given is not None and fingerprint(self._given) != facts.embedder_fingerprint:
+            raise EmbedderMismatchError(
+                f"the index at {self.address.text!r} was built with {facts.embedder_fingerprint!r}, not with "
+                f"{fingerprint(self._given)!r}: pass that embedder, or publish again with this one and --rebuild"
+            )
         self._facts = facts
         self.fusion = self._facts.fusion
         told = [self._facts.collection, *(parts[name].generation for name in sorted(parts))]
@@ -116,24 +119,15 @@ class QdrantIndex:
         if self._given is not None:  # checked by `refresh`
             return self._given
         if self._loaded is None or fingerprint(self._loaded) != facts.embedder_fingerprint:
-            if not facts.embedder:
-                raise EmbedderMismatchError(
-                    f"the index at {self.address.text!r} was built with an embedder object "
-                    f"({facts.embedder_fingerprint!r}): pass it as QdrantIndex.open(..., embedder=...)"
-                )
-            from artrag.models import load_embedder
-
-            loaded = load_embedder(facts.embedder, local_only=self._local_only)
-            self._check(loaded, facts, "ingest and publish again")
-            self._loaded = loaded
-        return self._loaded
-
-    def _check(self, embedder: Embeddings, facts: Facts, what_to_do: str) -> None:
-        if fingerprint(embedder) != facts.embedder_fingerprint:
-            raise EmbedderMismatchError(
-                f"the index at {self.address.text!r} was built with {facts.embedder_fingerprint!r}, not with "
-                f"{fingerprint(embedder)!r}: {what_to_do}"
+            self._loaded = opened_embedder(
+                self.address.text,
+                facts.embedder,
+                facts.embedder_fingerprint,
+                local_only=self._local_only,
+                opener="QdrantIndex.open",
+                mend="ingest and publish again",
             )
+        return self._loaded
 
     def search(
         self,

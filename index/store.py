@@ -95,20 +95,15 @@ class Index:
             EmbedderMismatchError: the manifest's reference now names other weights.
         """
         if self._embedder is None:
-            if not self.manifest.embedder:
-                raise EmbedderMismatchError(
-                    f"the index at {str(self.path)!r} was built with an embedder object "
-                    f"({self.manifest.embedder_fingerprint!r}): pass it as Index.open(..., embedder=...)"
-                )
-            from artrag.models import load_embedder
-
-            loaded = load_embedder(self.manifest.embedder, local_only=self._local_only)
-            if fingerprint(loaded) != self.manifest.embedder_fingerprint:
-                raise EmbedderMismatchError(
-                    f"{self.manifest.embedder!r} is now {fingerprint(loaded)!r}, but the index at {str(self.path)!r} "
-                    f"was built with {self.manifest.embedder_fingerprint!r}: ingest again"
-                )
-            self._embedder = loaded
+            made = self.manifest
+            self._embedder = opened_embedder(
+                str(self.path),
+                made.embedder,
+                made.embedder_fingerprint,
+                local_only=self._local_only,
+                opener="Index.open",
+                mend="ingest again",
+            )
         return self._embedder
 
     @property
@@ -214,6 +209,38 @@ class Index:
             return self._catalog.document(name)
         except KeyError:
             raise IndexStoreError(f"no document {name!r} in the index at {str(self.path)!r}") from None
+
+
+def opened_embedder(
+    place: str, reference: str, built_with: str, *, local_only: bool, opener: str, mend: str
+) -> Embeddings:
+    """The embedder that an index was built with, opened by its reference.
+
+    Args:
+        place: of the index, for messages.
+        reference: the model reference; empty for a live object, which cannot be opened.
+        built_with: the fingerprint that it must have.
+        local_only: refuse remote models.
+        opener: the call that takes a live embedder.
+        mend: what to do where the reference names other weights now.
+
+    Raises:
+        EmbedderMismatchError: there is no reference, or it names other weights.
+    """
+    if not reference:
+        raise EmbedderMismatchError(
+            f"the index at {place!r} was built with an embedder object ({built_with!r}): "
+            f"pass it as {opener}(..., embedder=...)"
+        )
+    from artrag.models import load_embedder
+
+    loaded = load_embedder(reference, local_only=local_only)
+    if fingerprint(loaded) != built_with:
+        raise EmbedderMismatchError(
+            f"{reference!r} is now {fingerprint(loaded)!r}, but the index at {place!r} was built with "
+            f"{built_with!r}: {mend}"
+        )
+    return loaded
 
 
 def fingerprint(embedder: Any) -> str:

@@ -1,6 +1,7 @@
 """Fixtures: a small corpus and its index, and tiny real models with random weights."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 from artrag.errors import ModelUnavailableError
 from artrag.index import Index
+from artrag.interfaces import cli
 from artrag.models import step_reader
 from artrag.nodes import calling
 
@@ -40,6 +42,23 @@ def _no_embedded_reader(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         return Path(model)
 
     monkeypatch.setattr(step_reader, "weights_folder", own)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`artrag ...` as a wide shell runs it: exit code, standard output, standard error."""
+
+    def go(*words: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["artrag", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "220")
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return go
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from artrag.evaluation.retrieval import judge
 from artrag.evaluation.retrieval_figures import HYBRID, RERANKED, report_of
 from artrag.index import Index
 from artrag.index.store import ARMS
-from artrag.interfaces import cli, searching
+from artrag.interfaces import searching
 from artrag.interfaces.searching import Remembering, keyed, open_indexes, search_all
 from artrag.models import references
 
@@ -58,18 +58,11 @@ def _fake_models(monkeypatch: pytest.MonkeyPatch, embedder: HashedWords) -> None
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(shell: Callable[..., tuple[int, str, str]]) -> Run:
     """The command as a shell runs it: exit code, standard output (as JSON where asked for), standard error."""
 
     def go(*words: Any) -> tuple[int, Any, str]:
-        monkeypatch.setattr(sys, "argv", ["artrag", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "220")
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capsys.readouterr()
+        code, out, err = shell(*words)
         return code, json.loads(out) if "--json" in words else out, err
 
     return go

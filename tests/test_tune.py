@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from artrag.index import Index
 from artrag.index.catalog import StoredChunk
 from artrag.index.fusion import TUNED, Fusion, read_fusion, write_fusion
 from artrag.index.tuning import CONSTANTS, candidates, distance
-from artrag.interfaces import cli, tuning
+from artrag.interfaces import tuning
 from artrag.interfaces.generating import fault, generate, sample
 from artrag.models import references
 from artrag.nodes import calling
@@ -67,18 +66,11 @@ def _fake_models(monkeypatch: pytest.MonkeyPatch, embedder: HashedWords, chat: A
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(shell: Callable[..., tuple[int, str, str]]) -> Run:
     """The command as a shell runs it: exit code, standard output (as JSON where asked for), standard error."""
 
     def go(*words: Any) -> tuple[int, Any, str]:
-        monkeypatch.setattr(sys, "argv", ["artrag", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capsys.readouterr()
+        code, out, err = shell(*words)
         return code, json.loads(out) if "--json" in words else " ".join(out.split()), " ".join(err.split())
 
     return go
