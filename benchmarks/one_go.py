@@ -11,6 +11,7 @@ Prints one JSON object. A killed training goes on when the command is given agai
 
 import argparse
 import json
+import random
 import re
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from artrag.evaluation.calibration import auc
-from artrag.evaluation.intervals import bootstrap, paired
+from artrag.evaluation.intervals import clustered
 from artrag.evaluation.predictions import Prediction, check_split, read_predictions
 from artrag.evaluation.replay import plain
 from artrag.models.causal import DECISION, MOST_WORDS, NO, YES, checks, read, written
@@ -60,8 +61,8 @@ class Case:
         return [{"role": "system", "content": told}, {"role": "user", "content": "\n\n".join(parts)}]
 
 
-def cases(rows: Sequence[Prediction], limit: int | None) -> list[Case]:
-    """One case a row that has a labelled draft and a labelled refinement."""
+def cases(rows: Sequence[Prediction], limit: int | None, seed: int) -> list[Case]:
+    """One case a row that has a labelled draft and a labelled refinement: all, or `limit` drawn from them."""
     found = []
     for row in rows:
         draft = next((a for a in row.candidates if a.stage == "initial" and a.correct is not None), None)
@@ -72,7 +73,7 @@ def cases(rows: Sequence[Prediction], limit: int | None) -> list[Case]:
         asked = written(marked(better.subquestions or draft.subquestions, draft.text)[:6])
         said = f"{asked}{DECISION}{NO if draft.correct else YES}\n{CHOICE}{choice}"
         found.append(Case(row.question, (draft.text, better.text), (bool(draft.correct), bool(better.correct)), said))
-    return found[:limit]
+    return found if limit is None else random.Random(seed).sample(found, min(limit, len(found)))  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +128,17 @@ def main() -> None:
     parser.add_argument("--base", default=EMBEDDED_CHAT)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="at most so many rows of each file set")
+    parser.add_argument("--limit", type=int, help="so many rows, drawn from each file set")
     options = parser.parse_args()
     sets = {name: read_predictions(*getattr(options, name)) for name in ("train", "dev", "test")}
     check_split(sets["train"], sets["dev"] + sets["test"])
     check_split(sets["dev"], sets["test"])
-    train, dev, test = (cases(rows, options.limit) for rows in sets.values())
+    train, dev, test = (cases(rows, options.limit, options.seed) for rows in sets.values())
     plan = Plan(epochs=options.epochs, seed=options.seed)
     if not (options.out / ADAPTER).exists():
         rows, held = (
             [Row(prompt=c.prompt, completion=[{"role": "assistant", "content": c.completion}]) for c in given]
-            for given in (train, dev)
+            for given in (train, dev[:100])
         )
         trained = fine_tune(
             rows,
@@ -161,12 +162,14 @@ def main() -> None:
         "by logit, thresholds of dev": outcome(test, list((on_test.refine >= a) & (on_test.second >= b))),
         "oracle": [float(any(case.right)) for case in test],
     }
+    questions = [case.question for case in test]
+    gained = np.subtract(by["by logit, thresholds of dev"], by["by text"])
     said_refine = [float(bool(said and said[0])) for said in on_test.text]
     print(
         json.dumps(
             {
-                **{name: plain(bootstrap(values)) for name, values in by.items()},
-                "by logit minus by text": plain(paired(by["by text"], by["by logit, thresholds of dev"])),
+                **{name: plain(clustered(values, questions)) for name, values in by.items()},
+                "by logit minus by text": plain(clustered(gained, questions)),
                 "auc of refine": {"by text": auc(said_refine, wrong), "by logit": auc(on_test.refine, wrong)},
                 "unreadable": sum(said is None for said in on_test.text),
                 "thresholds": [a, b] if np.isfinite(a) else None,
