@@ -26,8 +26,9 @@ from artrag.evaluation.intervals import clustered
 from artrag.evaluation.predictions import Prediction, check_split, read_predictions
 from artrag.evaluation.replay import plain
 from artrag.models.causal import DECISION, MOST_WORDS, NO, YES, checks, read, written
-from artrag.models.causal_model import ADAPTER, CausalModel, Message
+from artrag.models.causal_model import CausalModel, Message
 from artrag.models.references import weights_folder
+from artrag.models.weights import ADAPTER
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.causal_data import Row, marked
 from artrag.training.lora import Plan, fine_tune

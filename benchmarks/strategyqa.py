@@ -51,8 +51,7 @@ from artrag.evaluation.intervals import Interval, bootstrap, clustered, clustere
 from artrag.graphs import build_ingest
 from artrag.index.store import Index
 from artrag.models.causal_model import CausalModel, Message
-from artrag.models.local_embeddings import LocalEmbeddings
-from artrag.models.references import weights_folder
+from artrag.models.references import load_embedder, weights_folder
 from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER, Settings
 from artrag.training.causal_data import Row
 from artrag.training.lora import Plan, fine_tune
@@ -148,7 +147,7 @@ class Study:
 
     def __init__(self, stages: Stages, facts: list[str]) -> None:
         self.stages, self.facts = stages, facts
-        self.embedder = LocalEmbeddings.load(str(weights_folder(EMBEDDED_EMBEDDER)))
+        self.embedder = load_embedder(EMBEDDED_EMBEDDER)
         folder, rows = stages.out / "index", stages.out / "facts.jsonl"
         if not (folder / "manifest.json").exists():
             rows.write_text("".join(json.dumps({"id": str(n), "text": f}) + "\n" for n, f in enumerate(facts)), "utf-8")

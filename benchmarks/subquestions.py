@@ -41,7 +41,7 @@ from artrag.models.parts import MANIFEST
 from artrag.models.references import weights_folder
 from artrag.models.signals import given_numbers, signals
 from artrag.protocols import Subquestion
-from artrag.settings import EMBEDDED_EMBEDDER
+from artrag.settings import EMBEDDED_ENCODER
 from artrag.text import numbers, terms, words
 from artrag.training.convert import convert
 from artrag.training.encoder import train_encoder_asker
@@ -223,7 +223,7 @@ def by_encoder(parts: dict[str, list[Draft]], part: str, out: Path, couples: int
             train = rows(parts["train"], kind)
             found = train_encoder_asker(train, rows(check, kind), folder, limit=couples, progress=tell)
             (folder / "trained.json").write_text(json.dumps(found), "utf-8")
-        model = EncoderModel.load(weights_folder(EMBEDDED_EMBEDDER), folder)
+        model = EncoderModel.load(weights_folder(EMBEDDED_ENCODER), folder)
         for run, (learned, asked) in RUNS.items():
             kept = folder / f"scores.{part}.{asked}.json"
             if learned != kind or asked not in READ:

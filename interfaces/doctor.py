@@ -118,12 +118,13 @@ def list_models(settings: Settings) -> list[dict[str, Any]]:
     for role, reference in (("chat", settings.chat), ("embedder", settings.embedder)):
         parsed = ModelReference.parse(reference)
         known = CATALOGUE.get(parsed.name) if parsed.kind == "pypi" else None
+        title = known.title if known else parsed.name
         folder: Path | None = cached(parsed.name) if known else Path(parsed.name) if parsed.kind == "folder" else None
         rows.append(
             {
                 "role": role,
                 "reference": reference,
-                "title": known.title if known else parsed.name,
+                "title": title + (f", trained {parsed.part.name}" if parsed.part else ""),
                 "licence": known.licence if known else "see its publisher",
                 "weights": str(folder) if folder else None,
                 "stays_here": parsed.stays_here(),

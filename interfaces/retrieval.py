@@ -29,6 +29,9 @@ def retrieval(
         list[str] | None, typer.Option("--arm", help="dense, bm25, ..., or hybrid, which fuses them; default: all.")
     ] = None,
     k: Annotated[str, typer.Option("-k", help="Numbers of passages, with commas.")] = DEFAULT_KS,
+    reranker: Annotated[
+        str | None, typer.Option("--reranker", help="Cross-encoder that reorders the best 50 of hybrid.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", "--out", file_okay=False, help="Write report.html and report.json here.")
     ] = None,
@@ -41,7 +44,7 @@ def retrieval(
     ks = read_ks(k)
     if len(set(index)) < len(index):
         raise UsageError(f"--index names the same directory twice ({[str(path) for path in index]!r}): give each once")
-    searched = search(index, queries, read_arms(arm or []), max(ks), err, local_only=local_only)
+    searched = search(index, queries, read_arms(arm or []), max(ks), err, reranker, local_only=local_only)
     from artrag.evaluation.retrieval_figures import report_of
 
     found = report_of(searched, ks)
@@ -92,22 +95,25 @@ def search(
     arms: Sequence[str],
     k: int,
     console: Console,
+    reranker: str | None = None,
     *,
     local_only: bool = False,
 ) -> list["Searched"]:
-    """Every index searched for every question, with a bar."""
+    """Every index searched for every question, with a bar; a reranker's reference adds the arm "reranked"."""
     from contextlib import ExitStack, closing
 
     from artrag.evaluation.queries import read_queries
     from artrag.evaluation.retrieval import judge, missing_note
     from artrag.interfaces.searching import keyed, open_indexes, search_all
     from artrag.interfaces.show import progress_bar
+    from artrag.models import load_reranker
 
     asked = read_queries(queries)
     silent = sum(not query.relevant for query in asked)
     if 0 < silent < len(asked):
         console.print(f"{silent} questions do not say what is relevant: left out", style="yellow", markup=False)
     searched = []
+    rereader = load_reranker(reranker, local_only=local_only) if reranker else None
     with ExitStack() as stack, progress_bar(console) as bar:
         opened = open_indexes(paths, local_only=local_only)
         for index, _ in opened:
@@ -122,7 +128,7 @@ def search(
             def tell(done: int, total: int, task: Any = task) -> None:
                 bar.update(task, completed=done, total=total)
 
-            searched.append(search_all(index, embedder, judged, names, arms=arms, k=k, tell=tell))
+            searched.append(search_all(index, embedder, judged, names, arms=arms, k=k, reranker=rereader, tell=tell))
     return searched
 
 

@@ -6,13 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
 
 from artrag.errors import UsageError
-from artrag.evaluation.retrieval import Judged
+from artrag.evaluation.retrieval import Judged, ranks, share
 from artrag.evaluation.retrieval_figures import HYBRID, RERANKED, Searched
-from artrag.index.fusion import Hits
+from artrag.index.fusion import Fusion, Hits
 from artrag.index.store import DEPTH, Index
 
 TIMED = 200
@@ -179,3 +181,25 @@ def search_all(
     }
     made = {arm: found for arm, found in rankings.items() if found}  # an index may lack an arm
     return Searched(str(index.path), index.manifest.context, judged, made, search_ms, total_ms, about)
+
+
+def fused_values(
+    index: Index,
+    judged: Sequence[Judged],
+    names: Mapping[int, str],
+    tried: Sequence[Fusion],
+    ks: Sequence[int],
+    *,
+    tell: Tell = lambda done, total: None,
+) -> NDArray[np.float64]:
+    """pass@k of every fusion on every question: (fusions, questions, ks)."""
+    rows = {name: row for row, name in names.items()}
+    values = np.empty((len(tried), len(judged), len(ks)))
+    for n, one in enumerate(judged):
+        found = index.rankings(one.query.question, max(DEPTH, *ks))
+        wanted = [frozenset(rows[name] for name in chunks) for chunks in one.by_text]
+        for m, fusion in enumerate(tried):
+            placed = ranks([row for row, _ in fusion.fuse(found)[: max(ks)]], wanted)
+            values[m, n] = [share(placed, k) for k in ks]
+        tell(n + 1, len(judged))
+    return values

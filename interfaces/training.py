@@ -14,18 +14,22 @@ from rich.console import Console
 from rich.table import Table
 
 from artrag.errors import UsageError
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_CHAT, EMBEDDED_ENCODER
 
 if TYPE_CHECKING:
     from artrag.evaluation.predictions import Prediction
     from artrag.models.parts import Kind
+    from artrag.training.retriever import Couple
 
 FEW = 30
 """Questions of dev below which the command says that figures and thresholds are little more than a guess."""
 HELD_OUT = 7
 """Without a dev file every seventh question is held out."""
 
-train = typer.Typer(help="Train an Asker, a Truster, or both from recorded answers.", no_args_is_help=True)
+train = typer.Typer(
+    help="Train an Asker, a Truster or both from recorded answers; retriever and reranker from couples; an answerer.",
+    no_args_is_help=True,
+)
 
 Variant = Literal["signals", "encoder", "causal"]
 Predictions = Annotated[
@@ -54,6 +58,17 @@ ReaderOption = Annotated[
     str,
     typer.Option("--reader", help="Step reader beside the signals: 'trained' for the shipped one, 'none', a folder."),
 ]
+Couples = Annotated[
+    list[Path] | None, typer.Argument(help="Questions with their passage: {question, passage, group, source}, .jsonl.")
+]
+Code = Annotated[
+    list[Path] | None,
+    typer.Option("--code", file_okay=False, exists=True, help="Source code with comments, a folder a package."),
+]
+DevCouples = Annotated[Path | None, typer.Option("--dev", help="As COUPLES; none: every eighth group is held out.")]
+Encoder = Annotated[str, typer.Option("--base", help="The encoder that learns.")]
+CouplePasses = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the couples.")]
+MostCouples = Annotated[int | None, typer.Option("--limit", min=32, help="At most so many couples.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -120,6 +135,94 @@ def reader(
             solutions, learn, check, out, on_solutions=on_solutions, on_answers=on_answers, progress=tell
         )
     _show(found | {"variant": "encoder", "out": str(out)}, as_json)
+
+
+@train.command()
+def retriever(
+    out: Out,
+    couples: Couples = None,
+    code: Code = None,
+    dev: DevCouples = None,
+    base: Encoder = EMBEDDED_ENCODER,
+    epochs: CouplePasses = 1,
+    limit: MostCouples = None,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach the embedder which passage answers a question. 20,000 couples: about 50 minutes on one core."""
+    from artrag.training.retriever import HOW, train_retriever
+
+    with _telling() as tell:
+        learn, check = _couples(couples, code, dev, tell)
+        plan = replace(HOW, epochs=epochs, seed=seed)
+        found = train_retriever(learn, check, out, base=base, plan=plan, limit=limit, progress=tell)
+    _show(found | {"variant": "encoder", "out": str(out)}, as_json)
+
+
+@train.command()
+def reranker(
+    out: Out,
+    couples: Couples = None,
+    code: Code = None,
+    dev: DevCouples = None,
+    base: Encoder = EMBEDDED_ENCODER,
+    epochs: CouplePasses = 1,
+    limit: MostCouples = None,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach an encoder to reorder passages, reading each together with the question. A second a couple on one core."""
+    from artrag.training.reranker import HOW, train_reranker
+
+    with _telling() as tell:
+        learn, check = _couples(couples, code, dev, tell)
+        plan = replace(HOW, epochs=epochs, seed=seed)
+        found = train_reranker(learn, check, out, base=base, plan=plan, limit=limit, progress=tell)
+    _show(found | {"variant": "encoder", "out": str(out)}, as_json)
+
+
+@train.command()
+def answerer(
+    examples: Annotated[
+        list[Path],
+        typer.Argument(help="Tasks answer, instruct, extract, ask, or public sets (docs/training.md)."),
+    ],
+    out: Out,
+    dev: Annotated[Path | None, typer.Option("--dev", help="As EXAMPLES; none: every seventh is held out.")] = None,
+    distractors: Annotated[
+        int, typer.Option(min=0, max=9, help="Other passages beside a question's only one, at most.")
+    ] = 3,
+    base: Annotated[str, typer.Option(help="The chat model that learns.")] = EMBEDDED_CHAT,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples.")] = 1,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach a chat model to answer from passages, find candidate answers, and ask. 5,000 examples: about an hour."""
+    from artrag.training.answerer import HOW, hold_out, train_answerer
+    from artrag.training.answerer_sets import load_examples, with_distractors
+
+    rows, layouts = load_examples(*examples)
+    learn, check = (rows, load_examples(dev)[0]) if dev else hold_out(rows)
+    learn, check = (with_distractors(side, distractors, seed=seed) for side in (learn, check))
+    plan = replace(HOW, epochs=epochs, seed=seed)
+    with _telling() as tell:
+        found = train_answerer(learn, check, out, base=base, plan=plan, progress=tell)
+    found["layouts"] = dict(layouts)
+    _show(found | {"variant": "causal", "out": str(out)}, as_json)
+
+
+def _couples(
+    paths: list[Path] | None, code: list[Path] | None, dev: Path | None, tell: "Callable[[str, float], None]"
+) -> "tuple[list[Couple], list[Couple]]":
+    from artrag.training.code_questions import code_pairs, source_files
+    from artrag.training.retriever import Couple, hold_out, read_couples
+
+    if not paths and not code:
+        raise UsageError("nothing to learn from: give a file of couples, or --code with a folder of source code")
+    rows = read_couples(*(paths or []))
+    tell("asking questions about the code", 0.0)
+    rows += [Couple(**row) for folder in code or [] for row in code_pairs(source_files(folder))]
+    return (rows, read_couples(dev)) if dev else hold_out(rows)
 
 
 @train.command()

@@ -18,13 +18,8 @@ from artrag.interfaces.retrieval import DEFAULT_KS, read_ks
 from artrag.settings import Settings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from artrag.evaluation.retrieval import Judged
     from artrag.evaluation.tuning import Tuned
     from artrag.index.fusion import Fusion
-    from artrag.index.store import Index
 
 MOST_QUESTIONS = 1000
 """More do not make the choice better, only slower."""
@@ -92,7 +87,8 @@ def fit(path: Path, queries: Path, ks: Sequence[int], console: Console, *, local
     from artrag.evaluation.tuning import cross_validate, folds_of, groups_of
     from artrag.index.fusion import Fusion
     from artrag.index.tuning import candidates, distance
-    from artrag.interfaces.searching import keyed, open_indexes
+    from artrag.interfaces.searching import fused_values, keyed, open_indexes
+    from artrag.interfaces.show import progress_bar
 
     asked = read_queries(queries)
     ((index, _),) = open_indexes([path], local_only=local_only)
@@ -109,39 +105,14 @@ def fit(path: Path, queries: Path, ks: Sequence[int], console: Console, *, local
         folds_of(groups)  # complain of too few before anything is searched
         arms = list(index.rankings(judged[0].query.question))
         tried = candidates(arms, default, index.fusion)
-        values = _values(index, judged, names, tried, ks, console)
+        with progress_bar(console) as bar:
+            task = bar.add_task(f"trying {len(tried)} fusions", total=len(judged))
+            values = fused_values(
+                index, judged, names, tried, ks, tell=lambda done, total: bar.update(task, completed=done, total=total)
+            )
     distances = [distance(one, default, arms) for one in tried]
     tuned = cross_validate(values, groups, distances, current=1)
     return _report(tuned, tried, ks, len(judged), len(set(groups)))
-
-
-def _values(
-    index: "Index",
-    judged: Sequence["Judged"],
-    names: dict[int, str],
-    tried: Sequence["Fusion"],
-    ks: Sequence[int],
-    console: Console,
-) -> "NDArray[np.float64]":
-    """pass@k of every candidate on every question: (candidates, questions, ks)."""
-    import numpy as np
-
-    from artrag.evaluation.retrieval import ranks, share
-    from artrag.index.store import DEPTH
-    from artrag.interfaces.show import progress_bar
-
-    rows = {name: row for row, name in names.items()}
-    values = np.empty((len(tried), len(judged), len(ks)))
-    with progress_bar(console) as bar:
-        task = bar.add_task(f"trying {len(tried)} fusions", total=len(judged))
-        for n, one in enumerate(judged):
-            found = index.rankings(one.query.question, max(DEPTH, *ks))
-            wanted = [frozenset(rows[name] for name in chunks) for chunks in one.by_text]
-            for m, fusion in enumerate(tried):
-                placed = ranks([row for row, _ in fusion.fuse(found)[: max(ks)]], wanted)
-                values[m, n] = [share(placed, k) for k in ks]
-            bar.advance(task)
-    return values
 
 
 def _report(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.documents import Document
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -19,7 +20,7 @@ from artrag.errors import RemoteRefusedError
 from artrag.graphs import build_art, build_contextual_rag, build_ingest
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
-from artrag.models import load_asker, load_chat, load_embedder, load_truster
+from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
 from artrag.protocols import Doubt
 from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
@@ -45,7 +46,7 @@ def wired_art() -> StateGraph[Any, Any, Any, Any]:
 
 def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
     """`contextual_rag` on what the settings name."""
-    return build_contextual_rag(chat=settings_chat(), retriever=settings_retriever())
+    return build_contextual_rag(chat=settings_chat(), retriever=settings_retriever(), reranker=SettingsReranker())
 
 
 def wired_ingest() -> StateGraph[Any, Any, Any, Any]:
@@ -203,6 +204,20 @@ def _limits_of(part: Any, passages: Sequence[Document] | None) -> Steps[Mapping[
         return {}
     found: Mapping[str, float] = yield method(part, "limits", passages)
     return found
+
+
+class SettingsReranker(BaseDocumentCompressor):
+    """The reranker of the settings; where they name none, the passages stay as they are."""
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> Sequence[Document]:
+        """See `BaseDocumentCompressor`."""
+        settings = current_settings()
+        if not settings.reranker:
+            return documents
+        reranker = load_reranker(settings.reranker, local_only=settings.local_only)
+        return reranker.compress_documents(documents, query, callbacks)
 
 
 class SettingsEmbedder(Embeddings):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from artrag.models.judges import ExpectedGradeTruster, LikelihoodAsker
     from artrag.models.local_chat import LocalChat
     from artrag.models.local_embeddings import LocalEmbeddings
-    from artrag.models.references import ModelReference, load_chat, load_embedder
+    from artrag.models.references import ModelReference, load_chat, load_embedder, load_reranker
     from artrag.models.trusters import EvidenceTruster, PromptedTruster, load_truster
 
 # Loaded on first use: only the local models need torch and transformers.
@@ -25,6 +25,7 @@ _HOME = {
     "load_asker": "artrag.models.askers",
     "load_chat": "artrag.models.references",
     "load_embedder": "artrag.models.references",
+    "load_reranker": "artrag.models.references",
     "load_truster": "artrag.models.trusters",
 }
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "load_asker",
     "load_chat",
     "load_embedder",
+    "load_reranker",
     "load_truster",
 ]
 

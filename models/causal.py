@@ -18,9 +18,10 @@ from artrag import prompts
 from artrag.errors import PartError, UnknownModelError
 from artrag.evidence import examine
 from artrag.models.askers import MOST_SUBQUESTIONS
-from artrag.models.causal_model import WINDOW, CausalModel, Head, Message, base_weights
+from artrag.models.causal_model import WINDOW, CausalModel, Head, Message
 from artrag.models.parts import Part, check_base, probability, read_part
 from artrag.models.references import weights_folder
+from artrag.models.weights import base_weights
 from artrag.passages import numbered
 from artrag.protocols import Doubt, Subquestion
 

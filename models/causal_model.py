@@ -1,20 +1,18 @@
 """A small causal language model, with LoRA weights of ours or without, that is read off and sampled in batches."""
 
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, PartError, PromptTooLongError
 from artrag.models.local_chat import inert, loop, place
+from artrag.models.weights import quiet
 
 Head = Literal["words", "scalar"]
 Message = dict[str, str]
 
-ADAPTER = "adapter_model.safetensors"
 WINDOW = 768
 """Tokens of prompt and answer together, unless told otherwise."""
 SHORTEST = 16
@@ -204,18 +202,6 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: str) -> dict[str, An
     return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
 
 
-def base_weights(folder: Path) -> Path:
-    """The weights file of a base model.
-
-    Raises:
-        ModelUnavailableError: there is no single safetensors file.
-    """
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise ModelUnavailableError(f"no 'model.safetensors' in {str(folder)!r}: name a small model kept in one file")
-    return weights
-
-
 def open_base(folder: Path, head: Head) -> tuple[Any, Any]:
     """A base model in float32, with its own head for words or a new scalar one, and its tokenizer.
 
@@ -241,19 +227,3 @@ def open_base(folder: Path, head: Head) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers tells of a new head as of a fault, and peft calls what transformers has deprecated."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    told = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logging.set_verbosity(told)

@@ -15,12 +15,12 @@ from langchain_core.documents import Document
 from artrag.errors import PartError, UnknownModelError
 from artrag.evidence import examine
 from artrag.models.askers import EvidenceAsker
-from artrag.models.causal_model import base_weights
 from artrag.models.encoder_model import VERSION, WINDOW, EncoderModel, calculates, verdicts
 from artrag.models.parts import Kind, Part, check_base, probability, read_part
 from artrag.models.references import weights_folder
 from artrag.models.trained import EMPTY, NOTHING
 from artrag.models.trusters import EvidenceTruster
+from artrag.models.weights import base_weights
 from artrag.protocols import Doubt
 
 CALCULATES = 0.9

@@ -4,7 +4,6 @@ The input is `[CLS] question [SEP] answer [SEP] checks [SEP]`. The answer alone 
 checks which an answer invents look different from ours. A linear head on the final state of `[CLS]` gives the number.
 """
 
-import json
 import re
 import threading
 from collections.abc import Sequence
@@ -19,13 +18,13 @@ from artrag.errors import MissingExtraError, ModelUnavailableError, PartError
 from artrag.evidence import is_refusal, supports
 from artrag.final_answer import read_number
 from artrag.models.causal import Item, checks
-from artrag.models.causal_model import ADAPTER, batches, quiet
+from artrag.models.causal_model import batches
 from artrag.models.local_chat import inert, place
 from artrag.models.signals import given_numbers
+from artrag.models.weights import merge_lora, quiet
 from artrag.working import Step, near, read_steps
 
 HEAD = "head.safetensors"
-CONFIG = "adapter_config.json"
 VERSION = 1
 """Of the text that the encoder reads: weights trained on another one are refused."""
 WINDOW = 512
@@ -208,13 +207,16 @@ class EncoderModel:
         return cls(encoder.to(device).eval(), weight.to(device), bias.to(device), tokenizer, device, window, half)
 
     def scores(self, items: Sequence[Item]) -> list[float]:
-        """The raw score of each answer: higher is more likely right.
+        """The raw score of each answer: higher is more likely right."""
+        return self.row_scores([encoded(self.tokenizer, self.window, item)[0] for item in items])
 
-        A CPU reads rows no faster side by side, so there each is read alone: no score depends on the other answers.
+    def row_scores(self, rows: Sequence[Row]) -> list[float]:
+        """The number that the head gives for each row of tokens.
+
+        A CPU reads rows no faster side by side, so there each is read alone: no score depends on the other rows.
         """
         import torch
 
-        rows = [encoded(self.tokenizer, self.window, item)[0] for item in items]
         with self.lock:
             found = {row: self.known[row] for row in rows if row in self.known}
             new = list(dict.fromkeys(row for row in rows if row not in found))
@@ -227,26 +229,6 @@ class EncoderModel:
                 self.known.clear()
             self.known.update(found)
         return [found[row] for row in rows]
-
-
-def merge_lora(encoder: Any, folder: Path) -> None:
-    """Add the LoRA weights (Hu et al., arXiv 2106.09685) to the matrices that they belong to."""
-    import torch
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / CONFIG).read_text("utf-8"))
-    tensors = load_file(folder / ADAPTER)
-    weights = dict(encoder.named_parameters())
-    down = {name: tensor for name, tensor in tensors.items() if ".lora_A." in name}
-    if not down or len(tensors) != 2 * len(down):
-        raise ValueError(f"{ADAPTER} has {len(down)} pairs of LoRA matrices among {len(tensors)} tensors")
-    with torch.no_grad():
-        for name, first in down.items():
-            target = weights[name.removeprefix("base_model.model.").replace(".lora_A.weight", ".weight")]
-            change = tensors[name.replace(".lora_A.", ".lora_B.")].float() @ first.float()
-            if change.shape != target.shape:
-                raise ValueError(f"{name} is for a matrix {tuple(change.shape)}, not {tuple(target.shape)}")
-            target += config["lora_alpha"] / config["r"] * change
 
 
 def _head(folder: Path, size: int) -> tuple[Any, Any]:

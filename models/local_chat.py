@@ -15,6 +15,8 @@ from langchain_core.runnables.config import ensure_config
 from pydantic import PrivateAttr
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, PromptTooLongError
+from artrag.models.parts import sha256
+from artrag.models.weights import ADAPTER, teach
 
 SHORTEST_LOOP = 16
 ROWS = 32
@@ -46,12 +48,18 @@ class LocalChat(BaseChatModel):
         self._model, self._tokenizer = model.eval(), tokenizer
 
     @classmethod
-    def load(cls, folder: str, **options: Any) -> "LocalChat":
+    def load(cls, folder: str, *, part: Path | None = None, **options: Any) -> "LocalChat":
         """Load from a folder, or by name from the model hub.
+
+        Args:
+            folder: of the weights, or the hub's name of them.
+            part: folder of a trained answerer, whose LoRA weights are added in float32, once.
+            options: fields of this class.
 
         Raises:
             MissingExtraError: torch or transformers is not installed.
             ModelUnavailableError: there is no such model.
+            PartError: the answerer is damaged, or was trained on another model.
         """
         try:
             from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -61,11 +69,15 @@ class LocalChat(BaseChatModel):
         logging.disable_progress_bar()
         device, dtype = place()
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32" if part else dtype)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelUnavailableError(f"no chat model at {folder!r}: {error}") from None
-        return cls(model, tokenizer, name_or_path=Path(folder).name, **options)
+        name = Path(folder).name
+        if part:
+            teach(model, Path(folder), part, "answerer")
+            name += f"+{sha256(part / ADAPTER)[:12]}"
+        return cls(model.to(device, dtype), tokenizer, name_or_path=name, **options)
 
     @property
     def _llm_type(self) -> str:

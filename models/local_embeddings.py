@@ -10,6 +10,8 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from artrag.errors import MissingExtraError, ModelUnavailableError
+from artrag.models.parts import sha256
+from artrag.models.weights import ADAPTER, teach
 from artrag.text import STOP_WORDS
 
 BATCH = 16
@@ -33,12 +35,18 @@ class LocalEmbeddings(Embeddings):
         self.cut = 0
 
     @classmethod
-    def load(cls, folder: str, *, window: int = 512) -> "LocalEmbeddings":
+    def load(cls, folder: str, *, part: Path | None = None, window: int = 512) -> "LocalEmbeddings":
         """Load from a folder, or by name from the model hub.
+
+        Args:
+            folder: of the weights, or the hub's name of them.
+            part: folder of a trained retriever, whose LoRA weights are added.
+            window: tokens read of a text at most.
 
         Raises:
             MissingExtraError: torch or transformers is not installed.
             ModelUnavailableError: there is no such model.
+            PartError: the retriever is damaged, or was trained on another model.
         """
         try:
             import torch
@@ -52,7 +60,11 @@ class LocalEmbeddings(Embeddings):
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelUnavailableError(f"no embedding model at {folder!r}: {error}") from None
-        return cls(model, tokenizer, window=window, fingerprint=f"{Path(folder).name}:{window}")
+        fingerprint = f"{Path(folder).name}:{window}"
+        if part:
+            teach(model, Path(folder), part, "retriever")
+            fingerprint += f"+{sha256(part / ADAPTER)[:12]}"
+        return cls(model, tokenizer, window=window, fingerprint=fingerprint)
 
     @cached_property
     def dimension(self) -> int:
@@ -85,10 +97,7 @@ class LocalEmbeddings(Embeddings):
 
     @cached_property
     def _content(self) -> NDArray[np.bool_]:
-        """Which tokens of the vocabulary carry meaning, shape (vocabulary,)."""
-        names = self._tokenizer.convert_ids_to_tokens(list(range(len(self._tokenizer))))
-        special = set(self._tokenizer.all_special_tokens)
-        return np.array([name not in special | STOP_WORDS and any(map(str.isalnum, name)) for name in names])
+        return content_tokens(self._tokenizer)
 
     def _read(self, texts: list[str]) -> Iterator[tuple[list[int], Any, list[Any], list[Any]]]:
         """For a batch at a time: which texts, their unit vectors, and the states and ids of each one's tokens."""
@@ -118,3 +127,10 @@ class LocalEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """The vector of one text."""
         return self.encode([text])[0].tolist()  # type: ignore[no-any-return]
+
+
+def content_tokens(tokenizer: Any) -> NDArray[np.bool_]:
+    """Which tokens of the vocabulary carry meaning, shape (vocabulary,)."""
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    special = set(tokenizer.all_special_tokens)
+    return np.array([name not in special | STOP_WORDS and any(map(str.isalnum, name)) for name in names])

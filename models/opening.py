@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from artrag.errors import UnknownModelError
-from artrag.models.parts import MANIFEST, Kind, read_part
-
-SHIPPED = Path(__file__).parent / "shipped"
+from artrag.models.parts import MANIFEST, SHIPPED, Kind, read_part
 
 
 def part_folder(kind: Kind, name: str | Path) -> Path:

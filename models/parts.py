@@ -14,14 +14,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from artrag.errors import PartError
 
 Kind = Literal["asker", "truster"]
-PartKind = Literal["asker", "truster", "reader"]
-"""A reader is no part of the graph by itself; its readings join the signals of Asker and Truster."""
+PartKind = Literal["asker", "truster", "reader", "retriever", "reranker", "answerer"]
+"""A reader is no part of the graph by itself; its readings join the signals of Asker and Truster. A retriever is LoRA
+weights for an embedding model, a reranker an encoder that reads question and passage together, an answerer
+LoRA weights for a chat model."""
 
+SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = 1
 MANIFEST = "part.json"
 
@@ -88,13 +89,28 @@ def read_part(folder: Path, kind: PartKind) -> Part:
             f"{str(place)!r} has format {part.format!r}, this artrag reads {FORMAT}: train the {kind} again"
         )
     if part.kind != kind:
-        raise PartError(f"{str(folder)!r} holds the trained part {part.kind!r}: give the folder of a {kind!r}")
+        raise PartError(f"{str(folder)!r} holds the trained part {part.kind!r}: give the folder of a trained {kind}")
     for name, digest in part.files.items():
         if not (folder / name).is_file():
             raise PartError(f"{name!r} is missing in {str(folder)!r}: copy the whole folder, or train the {kind} again")
         if sha256(folder / name) != digest:
             raise PartError(f"{name!r} in {str(folder)!r} is not what {MANIFEST} was written for: train it again")
     return part
+
+
+def base_of(folder: Path) -> str:
+    """The reference of the model that a part was trained on.
+
+    Raises:
+        PartError: it names none.
+    """
+    try:
+        base = json.loads((folder / MANIFEST).read_text("utf-8"))["base"]
+    except (OSError, ValueError, TypeError, KeyError):
+        base = ""
+    if not isinstance(base, str) or not base:
+        raise PartError(f"the trained part in {str(folder)!r} is no weights of a model: give a retriever's folder")
+    return base
 
 
 def _check(part: Part) -> None:
@@ -138,7 +154,7 @@ def probability(calibration: Mapping[str, Any], raw: float) -> float:
     """
     kind = calibration.get("kind", "platt")
     if kind == "isotonic":
-        return float(np.interp(raw, calibration["scores"], calibration["probabilities"]))
+        return _between(raw, calibration["scores"], calibration["probabilities"])
     if kind != "platt":
         raise PartError(f"no calibration {kind!r}: known are 'platt' and 'isotonic'; train the part again")
     logit = calibration.get("scale", 1.0) * raw + calibration.get("shift", 0.0)
@@ -148,7 +164,13 @@ def probability(calibration: Mapping[str, Any], raw: float) -> float:
 def raw_score(calibration: Mapping[str, Any], chance: float) -> float:
     """The raw score that `probability` makes this chance of: for an answer that is judged by other means."""
     if calibration.get("kind") == "isotonic":
-        return float(np.interp(chance, calibration["probabilities"], calibration["scores"]))
+        return _between(chance, calibration["probabilities"], calibration["scores"])
     chance = min(max(chance, 1e-6), 1 - 1e-6)
     logit = math.log(chance / (1 - chance))
     return float((logit - calibration.get("shift", 0.0)) / (calibration.get("scale", 1.0) or 1.0))
+
+
+def _between(at: float, known: list[float], values: list[float]) -> float:
+    import numpy as np  # model references read part.json, too, and are loaded with every graph
+
+    return float(np.interp(at, known, values))

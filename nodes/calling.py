@@ -1,7 +1,6 @@
 """Calling a chat model so that a fault is retried, then named; a silent empty reply is a fault."""
 
 import random
-import re
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
@@ -16,8 +15,6 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 LONGEST_ASKED = 120.0
 """Seconds that a server may ask us to wait."""
-
-_MADE_UP = re.compile(r"\s*(?:</?passage>|\n\s*(?:Question|Passage|Answer the question)\b)", re.IGNORECASE)
 
 
 def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Steps[str]:
@@ -68,12 +65,6 @@ def _asked_to_wait(error: Exception) -> float:
     except (TypeError, ValueError, AttributeError):
         return 0.0
     return min(max(seconds, 0.0), LONGEST_ASKED)
-
-
-def own_words(text: str) -> str:
-    """A short answer without the next passage or question that small models go on to make up."""
-    kept = _MADE_UP.split(text, maxsplit=1)[0].strip()
-    return kept or text.strip()
 
 
 def _is_signal(error: Exception) -> bool:

@@ -10,9 +10,9 @@ from langchain_core.tools import BaseTool
 from artrag import prompts
 from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError, PromptTooLongError
-from artrag.nodes.calling import own_words, say
+from artrag.nodes.calling import say
 from artrag.nodes.node import Run, node
-from artrag.passages import cite, numbered
+from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState, SubquestionRecord
 from artrag.steps import Call, Steps, invoke
 from artrag.working import read_steps

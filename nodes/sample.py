@@ -6,9 +6,9 @@ from langchain_core.runnables import Runnable
 
 from artrag import prompts
 from artrag.nodes.answer import draft_prompt
-from artrag.nodes.calling import own_words, say
+from artrag.nodes.calling import say
 from artrag.nodes.node import Run, node
-from artrag.passages import cite
+from artrag.passages import cite, own_words
 from artrag.state import Candidate, QAState
 from artrag.steps import Call, Steps, arun
 from artrag.steps import run as drive

@@ -19,9 +19,10 @@ from artrag.evaluation.predictions import Prediction, RecordedAnswer, from_row
 from artrag.evaluation.rows import read_rows
 from artrag.models import causal_model, parts
 from artrag.models.causal import CausalAsker, CausalTruster, asker_prompt, checks, read, truster_prompt, written
-from artrag.models.causal_model import ADAPTER, CausalModel, fitted, padded
+from artrag.models.causal_model import CausalModel, fitted, padded
 from artrag.models.parts import MANIFEST, Part, probability
 from artrag.models.references import weights_folder
+from artrag.models.weights import ADAPTER
 from artrag.protocols import Asker, Subquestion, Truster
 from artrag.training import causal, lora, lora_batches
 from artrag.training.causal import train_causal_asker, train_causal_truster

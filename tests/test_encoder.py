@@ -13,11 +13,11 @@ from fakes import passage, tiny_tokenizer
 from artrag.errors import ModelUnavailableError, PartError, TrainingDataError
 from artrag.evaluation.predictions import Prediction, RecordedAnswer, Stage
 from artrag.models import EvidenceAsker, EvidenceTruster, encoder_model, load_asker, load_truster
-from artrag.models.causal_model import ADAPTER, quiet
 from artrag.models.encoder import EncoderAsker, EncoderTruster
-from artrag.models.encoder_model import CONFIG, HEAD, EncoderModel, encoded, open_encoder, stacked, verdicts
+from artrag.models.encoder_model import HEAD, EncoderModel, encoded, open_encoder, stacked, verdicts
 from artrag.models.parts import MANIFEST, Part, probability, read_part
 from artrag.models.trained import EMPTY
+from artrag.models.weights import ADAPTER, CONFIG, quiet
 from artrag.protocols import Asker, Truster
 from artrag.training import encoder, lora, lora_batches
 from artrag.training.encoder import train_encoder_asker, train_encoder_truster
@@ -590,9 +590,9 @@ def test_rights_come_before_wrongs_in_a_batch(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_rate_warms_up_and_falls_in_a_line() -> None:
-    rates = [encoder._rate(step, 100, Plan(rate=1.0, warmup=0.1)) for step in range(100)]
+    rates = [lora.straight(step, 100, Plan(rate=1.0, warmup=0.1)) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == rates[9] == rates[10] == 1.0 and rates[-1] == pytest.approx(1 / 90)
-    assert rates[55] == pytest.approx(0.5) and encoder._rate(0, 1, Plan(rate=1.0)) == 1.0
+    assert rates[55] == pytest.approx(0.5) and lora.straight(0, 1, Plan(rate=1.0)) == 1.0
 
 
 def test_what_the_weights_know_is_counted() -> None:

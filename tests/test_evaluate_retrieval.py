@@ -21,6 +21,7 @@ from artrag.index.store import ARMS
 from artrag.interfaces import searching
 from artrag.interfaces.searching import Remembering, keyed, open_indexes, search_all
 from artrag.models import references
+from artrag.models.reranker import LocalReranker
 
 HAS = ARMS[:2]
 """The arms of an index whose embedder has no token vectors."""
@@ -54,7 +55,7 @@ def embedder() -> HashedWords:
 @pytest.fixture(autouse=True)
 def _fake_models(monkeypatch: pytest.MonkeyPatch, embedder: HashedWords) -> None:
     monkeypatch.setattr(references, "_folder", lambda reference, progress: reference.name)
-    monkeypatch.setattr(references, "_local_embedder", lambda _folder, _reference: embedder)
+    monkeypatch.setattr(references, "_local_embedder", lambda _folder, _part, _reference: embedder)
 
 
 @pytest.fixture
@@ -173,6 +174,24 @@ def test_a_reranker_is_one_more_arm(folders: dict[str, Path], queries: Path) -> 
     found = search_all(index, embedder, judged, names, arms=[HYBRID], k=1, reranker=Backwards())
     assert found.rankings[RERANKED] == [ranking[-1:] for ranking in whole]
     index.close()
+
+
+def test_a_reranker_is_named_on_the_command_line(
+    run: Run, folders: dict[str, Path], queries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = []
+
+    def opened(model: str, *, local_only: bool) -> LocalReranker:
+        named.append((model, local_only))
+        return LocalReranker(lambda question, passages: [float(len(passage)) for passage in passages])
+
+    monkeypatch.setattr("artrag.models.references.load_reranker", opened)
+    code, found, _ = run(
+        *("evaluate", "retrieval", "--index", folders["auto"], "--queries", queries, "--reranker", "./mine"),
+        *("--local-only", "--json"),
+    )
+    (index,) = found["indexes"].values()
+    assert code == 0 and named == [("./mine", True)] and list(index["arms"])[-1] == "reranked"
 
 
 def test_only_the_arms_asked_for_and_no_embedding_where_none_needs_it(

@@ -256,9 +256,10 @@ def test_rows_and_given_chunks(build: Build, tmp_path: Path, embedder: HashedWor
         [
             {"id": "d1", "text": "first second", "chunks": ["first", "second"], "path": "src/a.py", "extra": 1},
             {"_id": "d2", "title": "T", "text": "beir document", "metadata": {"year": 2019}},
+            *({"id": f"d{n}", "text": f"quite another text, number {n}"} for n in (3, 4)),
         ],
     )
-    assert build(rows)["chunks"] == 3
+    assert build(rows)["chunks"] == 5
     index = Index.open(tmp_path / "index", embedder=embedder)
     best = index.search("second", 1, arms=["bm25"])[0]
     assert (best.id, best.text, best.start) == ("d1#1", "second", 6) and "src/a.py" in best.context

@@ -14,6 +14,8 @@ VARIABLES = {
     "answer_decomposed": {"passages", "question"},
     "ask": {"passages", "question", "draft"},
     "asker": {"passages", "question", "draft", "checks"},
+    "candidates": {"context", "passage"},
+    "pose": {"context", "passage", "answer"},
     "contextualize": {"document", "chunk"},
     "contextualize_document": {"document"},
     "doubt": {"passages", "question", "draft"},

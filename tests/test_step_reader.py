@@ -20,8 +20,7 @@ from artrag.errors import PartError, TrainingDataError
 from artrag.evaluation.predictions import Prediction, RecordedAnswer
 from artrag.evaluation.rows import read_rows
 from artrag.models import step_reader as reading
-from artrag.models.causal_model import ADAPTER, quiet
-from artrag.models.encoder_model import CONFIG, merge_lora, open_encoder
+from artrag.models.encoder_model import open_encoder
 from artrag.models.parts import MANIFEST, read_part, sha256
 from artrag.models.step_graph import VERSION, answer_graph, quantities
 from artrag.models.step_reader import (
@@ -33,6 +32,7 @@ from artrag.models.step_reader import (
     question_batch,
     readings,
 )
+from artrag.models.weights import ADAPTER, CONFIG, merge_lora, quiet
 from artrag.training import lora, lora_batches, step_losses, step_reader
 from artrag.training.folds import FOLDS, fold_of
 from artrag.training.lora import CHECKPOINT, LOSSES, Plan

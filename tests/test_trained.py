@@ -391,7 +391,7 @@ def test_one_part_alone_lies_in_the_folder_itself(tmp_path: Path, quick: None) -
     assert set(told["thresholds"]) == {"trust_margin", "abstain_below"} and told["out"] == {"truster": str(tmp_path)}
     truster = load_truster(tmp_path)
     assert isinstance(truster, TrainedTruster) and truster.part.calibration["kind"] == "isotonic"
-    with pytest.raises(PartError, match="holds the trained part 'truster': give the folder of a 'asker'"):
+    with pytest.raises(PartError, match="holds the trained part 'truster': give the folder of a trained asker"):
         load_asker(tmp_path)
 
 

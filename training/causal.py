@@ -13,9 +13,9 @@ from artrag.evaluation.policies import ScoredRow
 from artrag.evaluation.predictions import Prediction, check_split
 from artrag.evaluation.scoring import score_rows
 from artrag.models.causal import CausalAsker, CausalTruster, Kind, prompt_digest
-from artrag.models.causal_model import ADAPTER, base_weights
 from artrag.models.parts import Part, probability, sha256, write_part
 from artrag.models.references import weights_folder
+from artrag.models.weights import ADAPTER, base_weights
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.causal_data import Labelled, asker_rows, labelled, truster_pairs

@@ -19,24 +19,14 @@ from artrag.errors import MissingExtraError
 from artrag.evaluation.calibration import fit_calibration
 from artrag.evaluation.predictions import Prediction, check_split, normal_question
 from artrag.evaluation.scoring import score_rows
-from artrag.models.causal_model import ADAPTER, base_weights, quiet
 from artrag.models.encoder import EncoderAsker, EncoderTruster
-from artrag.models.encoder_model import (
-    CONFIG,
-    HEAD,
-    VERSION,
-    WINDOW,
-    EncoderModel,
-    encoded,
-    open_encoder,
-    scored,
-    stacked,
-)
+from artrag.models.encoder_model import HEAD, VERSION, WINDOW, EncoderModel, encoded, open_encoder, scored, stacked
 from artrag.models.local_chat import place
 from artrag.models.parts import Kind, Part, sha256, write_part
 from artrag.models.references import weights_folder
+from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
 from artrag.models.wheels import Progress
-from artrag.settings import EMBEDDED_EMBEDDER
+from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.choosing import Choosing, Known, choose, ranking_figures, sources, summary
 from artrag.training.encoder_data import (
     Couple,
@@ -48,7 +38,7 @@ from artrag.training.encoder_data import (
     measured,
     truster_couples,
 )
-from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, Trained, save_adapter
+from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, Trained, save_adapter, straight
 from artrag.training.lora_batches import Encoded
 
 DEV_COUPLES = 300
@@ -63,7 +53,7 @@ def train_encoder_asker(
     dev: Sequence[Prediction],
     out: Path,
     *,
-    base: str = EMBEDDED_EMBEDDER,
+    base: str = EMBEDDED_ENCODER,
     epochs: int = 1,
     seed: int = 0,
     limit: int | None = None,
@@ -103,7 +93,7 @@ def train_encoder_truster(
     dev: Sequence[Prediction],
     out: Path,
     *,
-    base: str = EMBEDDED_EMBEDDER,
+    base: str = EMBEDDED_ENCODER,
     epochs: int = 1,
     seed: int = 0,
     limit: int | None = None,
@@ -203,7 +193,7 @@ def _fitted(
         mark = hashlib.sha256(
             json.dumps([kind, sha256(base_weights(folder)), asdict(plan), train, dev]).encode()
         ).hexdigest()
-        run = Run(model, _loss(kind, tokenizer, device), plan, out, device, _rate)
+        run = Run(model, _loss(kind, tokenizer, device), plan, out, device, straight)
         trained = run.go(train, dev, counts, mark, tell, f"training the {kind}")
     save_adapter(encoder, out, base)
     weights = {"weight": head.weight.detach().cpu()[0].clone(), "bias": head.bias.detach().cpu()[0].clone()}
@@ -238,9 +228,3 @@ def _loss(kind: Kind, tokenizer: Any, device: str) -> Loss:
         return cross_entropy if kind == "asker" else softplus(wrong - right).mean() + CROSS_ENTROPY * cross_entropy
 
     return loss
-
-
-def _rate(step: int, steps: int, plan: Plan) -> float:
-    """A linear warm-up, then linearly down to nothing."""
-    warm = max(1, round(plan.warmup * steps))
-    return plan.rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))

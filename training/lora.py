@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from artrag.errors import MissingExtraError, TrainingDataError
-from artrag.models.causal_model import ADAPTER, Head, base_weights, open_base, quiet
+from artrag.models.causal_model import Head, open_base
 from artrag.models.local_chat import place
 from artrag.models.parts import sha256
 from artrag.models.references import weights_folder
+from artrag.models.weights import ADAPTER, base_weights, quiet
 from artrag.models.wheels import Progress
 from artrag.training.causal_data import Pair, Row
 from artrag.training.lora_batches import (
@@ -362,6 +363,12 @@ def _rate(step: int, steps: int, plan: Plan) -> float:
     if step < warm:
         return plan.rate * (step + 1) / warm
     return plan.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def straight(step: int, steps: int, plan: Plan) -> float:
+    """A learning rate for `Run`: a linear warm-up, then linearly down to nothing."""
+    warm = max(1, round(plan.warmup * steps))
+    return plan.rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))
 
 
 def _line(log: IO[str], **values: float) -> None:

@@ -22,8 +22,7 @@ from typing import Any
 from artrag.errors import MissingExtraError, TrainingDataError
 from artrag.evaluation.predictions import Prediction, check_split, normal_question
 from artrag.evaluation.rows import write_rows
-from artrag.models.causal_model import ADAPTER, base_weights, quiet
-from artrag.models.encoder_model import CONFIG, merge_lora, open_encoder
+from artrag.models.encoder_model import open_encoder
 from artrag.models.local_chat import place
 from artrag.models.parts import Part, sha256, write_part
 from artrag.models.references import weights_folder
@@ -34,8 +33,9 @@ from artrag.models.step_reader import (
     encode_questions,
     readings,
 )
+from artrag.models.weights import ADAPTER, CONFIG, base_weights, merge_lora, quiet
 from artrag.models.wheels import Progress
-from artrag.settings import EMBEDDED_EMBEDDER
+from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.choosing import ranking_figures, sources
 from artrag.training.folds import FOLDS, fold_of
 from artrag.training.lora import LOSSES, Plan, Run, Trained, peak_memory_mb, save_adapter
@@ -56,7 +56,7 @@ def train_reader(
     dev: Sequence[Prediction],
     out: Path,
     *,
-    base: str = EMBEDDED_EMBEDDER,
+    base: str = EMBEDDED_ENCODER,
     on_solutions: Plan = ON_SOLUTIONS,
     on_answers: Plan = ON_ANSWERS,
     progress: Progress | None = None,

@@ -1,0 +1,117 @@
+"""Cross-encoders that reorder passages: they read a question and a passage together, and give one number."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import PrivateAttr
+
+from artrag.errors import MissingExtraError, ModelUnavailableError
+from artrag.models.encoder_model import EncoderModel, Row
+from artrag.models.local_chat import inert, place
+from artrag.models.parts import check_base, read_part
+from artrag.models.weights import base_weights, quiet
+
+WINDOW = 320
+"""Tokens of question and passage that are read."""
+
+Scorer = Callable[[str, Sequence[str]], list[float]]
+"""(question, passages) -> a score each, higher is better."""
+
+
+class LocalReranker(BaseDocumentCompressor):
+    """Reorders passages by a cross-encoder that is run here; none is dropped.
+
+    A passage's score stands in its metadata as `rerank_score`.
+    """
+
+    _score: Scorer = PrivateAttr()
+
+    def __init__(self, score: Scorer) -> None:
+        super().__init__()
+        self._score = score
+
+    @classmethod
+    def load(cls, folder: str, *, part: Path | None = None) -> "LocalReranker":
+        """Load a trained reranker over its base model, or a sequence classifier with one score.
+
+        Args:
+            folder: of the weights, or the hub's name of them.
+            part: folder of a trained reranker.
+
+        Raises:
+            MissingExtraError: torch or transformers is not installed.
+            ModelUnavailableError: there is no such model, or it gives several scores.
+            PartError: the trained reranker is damaged, or was trained on another model.
+        """
+        return cls(_trained(Path(folder), part) if part else _classifier(folder))
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """All documents, best first; equal ones keep their order."""
+        scores = self._score(query, [_situated(document) for document in documents])
+        scored = [
+            document.model_copy(update={"metadata": document.metadata | {"rerank_score": score}})
+            for document, score in zip(documents, scores, strict=True)
+        ]
+        return sorted(scored, key=lambda document: -document.metadata["rerank_score"])
+
+
+def _situated(document: Document) -> str:
+    """A passage with the context that it was indexed with, as the reranker learned to read it."""
+    context = document.metadata.get("context")
+    return f"{context}\n{document.page_content}" if context else document.page_content
+
+
+def couple(tokenizer: Any, window: int, question: str, passage: str) -> Row:
+    """`[CLS] question [SEP] passage [SEP]` in at most `window` tokens; what is too long loses its end."""
+    asked, told = (
+        tuple(tokenizer(inert(tokenizer, text), add_special_tokens=False, verbose=False)["input_ids"])
+        for text in (question, passage)
+    )
+    asked = asked[: window // 2]
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    return (start, *asked, end, *told[: window - 3 - len(asked)], end)
+
+
+def _trained(base: Path, folder: Path) -> Scorer:
+    part = read_part(folder, "reranker")
+    check_base(part, base_weights(base))
+    model = EncoderModel.load(base, folder, window=part.options.get("window", WINDOW))
+    return lambda question, passages: model.row_scores(
+        [couple(model.tokenizer, model.window, question, passage) for passage in passages]
+    )
+
+
+def _classifier(folder: str) -> Scorer:
+    try:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError(f"local models need {error.name!r}: pip install 'artrag[local]'") from None
+    try:
+        with quiet():
+            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"no cross-encoder at {folder!r}: {error}") from None
+    if model.config.num_labels != 1:
+        raise ModelUnavailableError(
+            f"{folder!r} gives {model.config.num_labels} scores: name a cross-encoder that gives one"
+        )
+    device, _ = place()
+    model = model.to(device).eval()
+    window = min(512, int(getattr(model.config, "max_position_embeddings", 512)))
+
+    def score(question: str, passages: Sequence[str]) -> list[float]:
+        found: list[float] = []
+        for passage in passages:  # a CPU is no faster with several, and padding changes nothing this way
+            row = tokenizer(question, passage, truncation="longest_first", max_length=window, return_tensors="pt")
+            with torch.inference_mode():
+                found.append(float(model(**row.to(device)).logits[0, 0]))
+        return found
+
+    return score

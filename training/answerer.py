@@ -1,0 +1,156 @@
+"""Stage 1 of SimRAG: teach a local chat model to answer from passages, to find candidate answers, and to ask.
+
+LoRA weights, the loss on answers only, each answer counting the same. Questions about the same passages are read
+together (`artrag.training.branches`).
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256 as sha256_of
+from pathlib import Path
+from typing import Any
+
+from artrag.errors import MissingExtraError, TrainingDataError
+from artrag.evaluation.predictions import normal_question
+from artrag.models.causal_model import open_base
+from artrag.models.local_chat import place
+from artrag.models.parts import Part, check_base, read_part, sha256, write_part
+from artrag.models.references import weights_folder
+from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
+from artrag.models.wheels import Progress
+from artrag.settings import EMBEDDED_CHAT
+from artrag.training.answerer_data import Example, rows_of
+from artrag.training.branches import branches_loss
+from artrag.training.lora import CHECKPOINT, Plan, Run, save_adapter
+
+HOW = Plan(epochs=1, rate=5e-4, batch=4, warmup=0.05, rank=16, window=1024, evaluations=4, patience=4)
+"""A row of the batch is up to 8 examples with the same passages."""
+
+
+def train_answerer(
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    out: Path,
+    *,
+    base: str = EMBEDDED_CHAT,
+    start: Path | None = None,
+    plan: Plan = HOW,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train, and leave the part in `out`; a killed run goes on when it is called again.
+
+    Args:
+        train: examples of any of the four tasks.
+        dev: other ones, about other passages; they choose the checkpoint.
+        out: folder of the part.
+        base: reference of the chat model.
+        start: folder of an answerer whose weights are trained on; none: new ones.
+        plan: how to train.
+        progress: told how far it is.
+
+    Returns:
+        `rows`: examples `in`, `shortened` and `dropped`, and rows `read`; losses, steps, tokens, seconds, memory.
+
+    Raises:
+        TrainingDataError: nothing fits, or a question of dev is in train.
+        PartError: `start` is no answerer of this base model.
+        MissingExtraError: the extra `train` is not installed.
+    """
+    check_apart(train, dev)
+    try:
+        import torch
+        from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    begun = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    folder = weights_folder(base, progress=progress)
+    device, _ = place()
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        model, tokenizer = open_base(folder, "words")
+        window = min(plan.window, int(model.config.max_position_embeddings))
+        counts, aside = ({"in": 0, "shortened": 0, "dropped": 0} for _ in range(2))
+        learn = rows_of(tokenizer, train, window, plan.seed, counts)
+        check = rows_of(tokenizer, dev, window, plan.seed, aside)
+        if not learn or not check:
+            raise TrainingDataError(
+                f"{len(learn)} rows to learn from and {len(check)} of dev fit {window} tokens: give shorter or more"
+            )
+        rank = int(_begun(start, folder).options["rank"]) if start else plan.rank
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
+        with quiet():
+            model = get_peft_model(model, config)
+            if start:
+                known = {name: tensor.float() for name, tensor in load_file(start / ADAPTER).items()}
+                set_peft_model_state_dict(model, known)
+            model = model.to(device)
+        each = sum(len(row) // 2 for row in learn) / len(learn)
+        begun_at = sha256(start / ADAPTER) if start else ""
+        told = [sha256(base_weights(folder)), begun_at, asdict(plan), learn, check]
+        mark = sha256_of(json.dumps(told).encode()).hexdigest()
+        run = Run(model, lambda m, rows: branches_loss(m, rows, device) / each, plan, out, device)
+        tell = progress or (lambda _what, _share: None)
+        trained = run.go(learn, check, counts | {"read": len(learn)}, mark, tell, "fine-tuning")
+    save_adapter(model, out, base)
+    tasks = sorted({one.task for one in train})
+    part = Part(
+        kind="answerer",
+        variant="causal",
+        base=base,
+        base_sha256=sha256(base_weights(folder)),
+        files=dict.fromkeys((ADAPTER, CONFIG), ""),
+        figures={"dev_loss": {"value": trained.dev_loss}},
+        data=[{"source": task, "examples": sum(one.task == task for one in train)} for task in tasks],
+        options=asdict(plan) | {"rank": rank},
+    )
+    write_part(out, part)
+    (out / CHECKPOINT).unlink()
+    return {
+        "kind": "answerer",
+        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
+        "rows": trained.rows | {"dev": len(dev)},
+        "steps": trained.steps,
+        "stopped": trained.stopped,
+        "tokens": trained.tokens,
+        "seconds": round(time.monotonic() - begun, 1),
+        "peak_memory_mb": trained.peak_memory_mb,
+    }
+
+
+def _begun(start: Path, base: Path) -> Part:
+    part = read_part(start, "answerer")
+    check_base(part, base_weights(base))
+    return part
+
+
+def is_held(passages: object) -> bool:
+    """Are examples about these passages held out? About every seventh."""
+    return sha256_of(repr(passages).encode()).digest()[0] % 7 == 0
+
+
+def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """(train, dev): about every seventh example is dev, those with the same passages together."""
+    out = [is_held(one.passages or one.question) for one in examples]
+    return (
+        [one for one, held in zip(examples, out, strict=True) if not held],
+        [one for one, held in zip(examples, out, strict=True) if held],
+    )
+
+
+def check_apart(train: Sequence[Example], test: Sequence[Example]) -> None:
+    """Refuse questions of the test that were learned from.
+
+    Raises:
+        TrainingDataError: there are some; it says how many, and one of them.
+    """
+    known = {normal_question(one.question) for one in train if one.task == "answer"}
+    both = [one.question for one in test if one.task == "answer" and normal_question(one.question) in known]
+    if both:
+        raise TrainingDataError(
+            f"{len(both)} questions are in the training data and in what it is measured by, such as {both[0]!r}: "
+            "split by question"
+        )
