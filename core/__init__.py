@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from artrag.graphs import build_art, build_contextual_rag, build_ingest
+    from artrag.graphs import build_art, build_contextual_rag, build_ingest, build_simrag
     from artrag.protocols import Asker, Doubt, Subquestion, Truster
     from artrag.settings import Settings
 
@@ -20,6 +20,7 @@ _HOME = {
     "build_art": "artrag.graphs",
     "build_contextual_rag": "artrag.graphs",
     "build_ingest": "artrag.graphs",
+    "build_simrag": "artrag.graphs",
 }
 __all__ = [
     "Asker",
@@ -30,6 +31,7 @@ __all__ = [
     "build_art",
     "build_contextual_rag",
     "build_ingest",
+    "build_simrag",
 ]
 
 

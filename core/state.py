@@ -128,3 +128,34 @@ class IngestState(IngestInput, total=False):
     ]
     report: Annotated[dict[str, Any], Field(description="What was indexed.")]
     usage: Annotated[dict[str, StageUsage], add_usage]
+
+
+class SimragInput(TypedDict, total=False):
+    """What `simrag` takes."""
+
+    paths: Annotated[
+        list[str], Field(description="Files and folders of the domain.", examples=[["examples/corpus"]], min_length=1)
+    ]
+    run: Annotated[str, Field(description="Folder that everything goes into.", examples=[".artrag/simrag"])]
+    questions: Annotated[
+        str, Field(description="Held-out questions with their answers, .jsonl; without, the model's own are held out.")
+    ]
+    mix: Annotated[list[str], Field(description="Examples to mix in, .jsonl, so that nothing else is forgotten.")]
+    passages: Annotated[int, Field(description="Passages that are asked about, each round.", ge=1)]
+    kinds: Annotated[dict[str, float], Field(description="How often each kind is asked: short, choice, claim.")]
+    rounds: Annotated[int, Field(description="Rounds at most.", ge=1, le=10)]
+
+
+class SimragState(SimragInput, total=False):
+    """State of `simrag`. Pairs, weights and answers wait on disk, in the folder named by `run`."""
+
+    index: Annotated[str, Field(description="Index of the domain.")]
+    round: Annotated[int, Field(description="The round that is going on, from 1.")]
+    proposed: Annotated[int, Field(description="Pairs proposed in this round.")]
+    kept: Annotated[int, Field(description="Pairs kept in this round.")]
+    rejected: Annotated[dict[str, int], Field(description="Pairs rejected in this round, a count a reason.")]
+    trained: Annotated[dict[str, Any], Field(description="Figures of the training.")]
+    scores: Annotated[dict[str, Any], Field(description="What each system scores, and the gain, with intervals.")]
+    decision: Annotated[str, Field(description="ship, again or reject; the router only reads it.")]
+    outcome: Annotated[dict[str, Any], Field(description="What became of it, and where everything lies.")]
+    usage: Annotated[dict[str, StageUsage], add_usage]

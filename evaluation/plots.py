@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from artrag.errors import MissingExtraError
 from artrag.evaluation.calibration import Bin, CoveragePoint
+from artrag.evaluation.intervals import Interval
 from artrag.evaluation.replay import Comparison
 
 if TYPE_CHECKING:
@@ -179,6 +180,57 @@ def pass_curves_plot(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str
         axes.legend(loc="lower right", fontsize=8)
 
     return _svg(draw, height=4.4)
+
+
+def systems_plot(systems: Mapping[str, Interval]) -> str:
+    """What each system scores, with its interval; the last one is ours."""
+
+    def draw(axes: "Axes") -> None:
+        names = list(systems)[::-1]
+        for y, name in enumerate(names):
+            found, colour = systems[name], GREEN if y == 0 else GREY
+            axes.plot([100 * found.low, 100 * found.high], [y, y], color=colour, linewidth=2, solid_capstyle="round")
+            axes.plot(100 * found.value, y, "o", color=colour, markersize=7)
+            axes.annotate(
+                f"{100 * found.value:.1f}", (100 * found.high, y), (6, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.margins(x=0.12)
+        axes.set_xlabel("score, %")
+
+    return _svg(draw, height=1.2 + 0.4 * len(systems))
+
+
+def bars_plot(counts: Mapping[str, int]) -> str:
+    """How often each thing came, the most frequent on top."""
+
+    def draw(axes: "Axes") -> None:
+        names = sorted(counts, key=lambda name: counts[name])
+        axes.barh(range(len(names)), [counts[name] for name in names], color=BLUE, height=0.6)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel("pairs")
+
+    return _svg(draw, height=1.0 + 0.35 * len(counts))
+
+
+def losses_plot(lines: Sequence[Mapping[str, float]]) -> str:
+    """The loss of every step, and on dev where it was measured."""
+
+    def draw(axes: "Axes") -> None:
+        steps = [line for line in lines if "loss" in line]
+        checked = [line for line in lines if "dev_loss" in line]
+        axes.plot(
+            [line["step"] for line in steps], [line["loss"] for line in steps], color=GREY, linewidth=1, label="step"
+        )
+        axes.plot(
+            [line["step"] for line in checked], [line["dev_loss"] for line in checked], "o-", color=ORANGE, label="dev"
+        )
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        axes.legend(loc="best")
+
+    return _svg(draw)
 
 
 def _svg(draw: Callable[["Axes"], None], *, height: float = 3.6) -> str:

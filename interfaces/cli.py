@@ -16,6 +16,7 @@ from artrag.errors import ArtragError, UsageError
 from artrag.interfaces.collecting import collect, convert, traces
 from artrag.interfaces.evaluating import evaluate
 from artrag.interfaces.indexing import index as index_commands
+from artrag.interfaces.learning import simrag
 from artrag.interfaces.publishing import publish
 from artrag.interfaces.training import train
 from artrag.interfaces.tuning import tune
@@ -38,6 +39,7 @@ app.command()(collect)
 app.command()(convert)
 app.command()(tune)
 app.command()(publish)
+app.command()(simrag)
 out, err = Console(), Console(stderr=True)
 
 IndexOption = Annotated[str | None, typer.Option("--index", help="Index directory, or qdrant+http://HOST:PORT/NAME.")]

@@ -1,6 +1,5 @@
 """Questions that a chat model writes to sampled chunks, for tuning where nobody has written any."""
 
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,9 +16,8 @@ from artrag.nodes.calling import say
 from artrag.nodes.node import Run
 from artrag.settings import Settings
 from artrag.steps import run
+from artrag.training.proposing import SHORTEST_CHUNK, sample
 
-SHORTEST_CHUNK = 200
-"""Characters; shorter chunks answer little."""
 COPIED = 7
 """So many words in a row that stand in the passage are a copy."""
 FAILURES = 3
@@ -85,19 +83,6 @@ def generate(
             found[key] = Query(f"generated-{number}", question, (chunk.id,))
             keep(found[key])
     return list(found.values()), dict(dropped)
-
-
-def sample(chunks: Sequence[StoredChunk], count: int, *, seed: int = 0) -> list[StoredChunk]:
-    """Chunks drawn at random, one of every document before a second of any."""
-    draw = random.Random(seed)  # noqa: S311
-    of_document: dict[str, list[StoredChunk]] = {}
-    for chunk in chunks:
-        if len(chunk.text.strip()) >= SHORTEST_CHUNK:
-            of_document.setdefault(chunk.document, []).append(chunk)
-    for own in of_document.values():
-        draw.shuffle(own)
-    turns = [(turn, draw.random(), chunk) for own in of_document.values() for turn, chunk in enumerate(own)]
-    return [chunk for _, _, chunk in sorted(turns, key=lambda item: item[:2])[:count]]
 
 
 def fault(question: str, passage: str) -> str:

@@ -22,7 +22,8 @@ ROOMS = {
     "evaluation": {"core"},
     "training": {"core", "prompts", "models", "index", "evaluation"},
     "nodes": {"core", "prompts", "index", "tools", "tracing", "evaluation"},
-    "graphs": {"core", "prompts", "index", "tools", "tracing", "evaluation", "nodes"},
+    "nodes.simrag": {"core", "prompts", "index", "evaluation", "models", "training", "nodes"},
+    "graphs": {"core", "prompts", "index", "tools", "tracing", "evaluation", "nodes", "nodes.simrag"},
     "interfaces": {
         "core",
         "prompts",
@@ -33,10 +34,11 @@ ROOMS = {
         "evaluation",
         "training",
         "nodes",
+        "nodes.simrag",
         "graphs",
     },
 }
-SOURCES = [(room, path) for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
+SOURCES = [(room, path) for room in ROOMS for path in sorted((ROOT / room.replace(".", "/")).glob("*.py"))]
 
 
 def imports(tree: ast.AST) -> list[tuple[str, bool]]:
@@ -56,7 +58,7 @@ def imports(tree: ast.AST) -> list[tuple[str, bool]]:
 
 
 def room_of(module: str) -> str:
-    part = module.split(".")[1]
+    part = "nodes.simrag" if module.startswith("artrag.nodes.simrag") else module.split(".")[1]
     return part if part in ROOMS else "core"
 
 

@@ -1,0 +1,309 @@
+"""SimRAG with a scripted teacher and a tiny student: what is proposed, kept, trained, scored and shipped."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import AnsweringChat, HashedWords, ScriptedChat, json_lines
+from test_causal import make_base
+
+from artrag import build_simrag
+from artrag.errors import ModelCallError, TrainingDataError, UsageError
+from artrag.evaluation.rows import read_rows
+from artrag.index.catalog import StoredChunk
+from artrag.models import load_chat
+from artrag.nodes.simrag import finetune as finetune_node
+from artrag.nodes.simrag import score as score_node
+from artrag.training import answerer, lora, lora_batches
+from artrag.training.answerer import HOW
+from artrag.training.candidates import Span, distractors, kind_of, named_by_model, spans
+from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
+from artrag.training.ledger import Ledger
+from artrag.training.measuring import HeldOut, read_questions
+from artrag.training.proposing import Candidate, candidates, pair
+
+TINY = replace(HOW, epochs=1, rate=1e-2, rank=4, batch=2, window=900, evaluations=1)
+ROOMS = "amber blue coral dusky ebony fern gold hazel ivory jade khaki lilac".split()
+PASSAGE = (
+    "The Alpha Lamp was built in 1987 by Ann Miller. It weighs 4.5 kg and needs an XR-9 bulb. "
+    "Its makers sold 120,000 pieces in the United States of America."
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_matrices() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (lora, lora_batches, answerer):
+            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_base(tmp_path_factory.mktemp("base"), 0))
+
+
+# --- candidates
+
+
+def test_spans_are_numbers_names_terms_and_phrases() -> None:
+    found = {span.text: span.kind for span in spans(PASSAGE)}
+    assert found["1987"] == "number" and found["4.5 kg"] == "number" and found["120,000"] == "number"
+    assert found["Ann Miller"] == "name" and found["United States of America"] == "name" and found["XR-9"] == "term"
+    assert "The" not in found and "Its makers" not in found
+    for span in spans(PASSAGE):
+        assert PASSAGE[span.start : span.start + len(span.text)] == span.text
+    ends = [(span.start, span.start + len(span.text)) for span in spans(PASSAGE)]
+    assert all(end <= start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))
+    assert spans("") == [] and spans("of the and") == []
+
+
+def test_what_a_model_names_must_stand_in_the_passage() -> None:
+    reply = '- Ann Miller\n2. "4.5 kg"\nBob Miller\n1987.\nthe\n' + PASSAGE
+    assert [span.text for span in named_by_model(reply, PASSAGE)] == ["Ann Miller", "4.5 kg", "1987"]
+
+
+def test_wrong_options_are_of_the_same_kind_and_nowhere_in_the_passage() -> None:
+    others = [
+        Span(text, 0, kind_of(text)) for text in ("2001", "1987", "12 kg", "Bob Smith", "3.5 kg", "4.5 kg", "3 kg")
+    ]
+    assert distractors("4.5 kg", others, PASSAGE, 3) == ["3.5 kg", "12 kg", "3 kg"]
+    assert distractors("Ann Miller", others, PASSAGE, 3) == ["Bob Smith"]
+
+
+# --- pairs
+
+
+def chunk(text: str = PASSAGE) -> StoredChunk:
+    fields: dict[str, Any] = dict.fromkeys(StoredChunk.__dataclass_fields__)
+    return StoredChunk(**fields | {"id": "lamp#0", "document": "lamp", "text": text, "context": "Lamps"})
+
+
+def test_candidates_of_the_model_come_first_and_do_not_overlap() -> None:
+    found = candidates(chunk(), "built in 1987\n4.5 kg", kinds={"short": 1.0}, most=4)
+    assert {one.span.text for one in found[:2]} == {"built in 1987", "4.5 kg"} and len(found) == 4
+    assert "1987" not in {one.span.text for one in found} and {one.kind for one in found} == {"short"}
+    assert candidates(chunk(), "", seed=3) == candidates(chunk(), "", seed=3)
+
+
+def span(text: str) -> Span:
+    return Span(text, PASSAGE.index(text), kind_of(text))
+
+
+def test_a_pair_of_each_kind() -> None:
+    others = [Span(text, 0, kind_of(text)) for text in ("12 kg", "3.5 kg", "7 kg")]
+    short = pair(Candidate(chunk(), span("4.5 kg"), "short"), ' "How heavy is\nthe Alpha Lamp?" ', others)
+    assert (short.question, short.answer, short.passage) == ("How heavy is the Alpha Lamp?", "4.5 kg", "lamp#0")
+    choice = pair(Candidate(chunk(), span("4.5 kg"), "choice"), "How heavy is the Alpha Lamp?", others)
+    assert dict(choice.options)[choice.answer] == "4.5 kg" and len(choice.options) == 4 and choice.span == "4.5 kg"
+    claims = [pair(Candidate(chunk(), span("4.5 kg"), "claim"), "", others, seed=seed) for seed in range(8)]
+    assert {one.answer for one in claims} == {"Yes", "No"}
+    for one in claims:
+        assert one.question.startswith("Is it true that It weighs") and ("4.5 kg" in one.question) == (
+            one.answer == "Yes"
+        )
+    (lonely,) = {pair(Candidate(chunk(), span("4.5 kg"), "claim"), "", [], seed=seed).answer for seed in range(8)}
+    assert lonely == "Yes"
+
+
+def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
+    return replace(Pair("short", question, span, span, "lamp#0", PASSAGE), **changes)
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (made("How heavy is the Alpha Lamp?"), None),
+        (made("Heavy?"), "not one question"),
+        (made("How heavy is the Alpha Lamp"), "not one question"),
+        (made("How heavy is it? And how large is the Alpha Lamp?"), "not one question"),
+        (made("How heavy is the lamp in this study?"), "needs its text"),
+        (made("How many of the patients got better?"), "needs its text"),
+        (made("How many patients with asthma got better after the Alpha Lamp?"), None),
+        (made("How heavy was it in the year of 1987?"), "needs its text"),
+        (made("What did she build in the year of 1987?"), "needs its text"),
+        (made("Which lamp weighs 4.5 kg and is by Ann Miller?"), "the answer is in the question"),
+        (made("How heavy is the Alpha Lamp?", "9 kg"), "not an answer in its passage"),
+        (made("How heavy is the Alpha Lamp?", kind="choice", options=(("A", "4.5 kg"),)), "too few wrong options"),
+        (made("Is it true that the Alpha Lamp weighs 4.5 kg?", kind="claim", answer="Yes"), "needs its text"),
+    ],
+)
+def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
+    assert fault(one) == reason and (reason is None or reason in REASONS)
+
+
+def test_the_same_question_is_kept_once() -> None:
+    seen = Seen()
+    assert not seen.again(made("How heavy is the Alpha Lamp?"))
+    assert seen.again(made("how heavy is the alpha lamp ?"))
+    assert seen.again(made("The Alpha Lamp is how heavy?"))
+    assert not seen.again(made("How heavy is the Alpha Lamp?", kind="choice"))
+    assert not seen.again(made("Who made the Alpha Lamp?", "Ann Miller"))
+
+
+def test_the_round_trip() -> None:
+    one = made("How heavy is the Alpha Lamp?")
+    assert brought_back(one, [("x", "no"), ("lamp#0", "")]) and brought_back(one, [("x", "It has 4.5 kg.")])
+    assert not brought_back(one, [("x", "It has 45 kg.")]) and not brought_back(one, [])
+    assert answered(one, "4.5 kg [1]") and not answered(one, "9 kg") and not answered(one, "The passages do not say.")
+
+
+# --- the whole graph
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for n, room in enumerate(ROOMS):
+        text = (
+            f"# The {room} room\n\nThe {room} room of the museum holds a lamp that was made in {1900 + n} by Meister "
+            f"{room.capitalize()}son. Visitors of the {room} room pay {n + 3} francs at the door, and the guard of the "
+            f"{room} room is called Guard {room[::-1].capitalize()}. Nobody knows more about the {room} room.\n"
+        )
+        (folder / f"{room}.md").write_text(text, "utf-8")
+    return folder
+
+
+def teacher() -> AnsweringChat:
+    """Names a number and a name of the room, asks for them well, and knows the answers."""
+
+    def said(prompt: str) -> str:
+        room = re.findall(r"The (\w+) room of the museum", prompt)[-1]
+        year = re.findall(r"made in (\d+)", prompt)[-1]
+        if "Write down the parts" in prompt:
+            return f"{year}\nGuard {room[::-1].capitalize()}"
+        asked = prompt.rsplit("Answer:", 1)[-1].strip()
+        if "Write one question" in prompt:
+            if asked == year:
+                return f"In which year was the lamp of the {room} room made?"
+            return f"What is the guard of the {room} room called?" if "Guard" in asked else "What is this study about?"
+        question = prompt.rsplit("Question:", 1)[-1]
+        return f"{year} [1]" if "year" in question else f"Guard {room[::-1].capitalize()} [1]"
+
+    return AnsweringChat(said)
+
+
+Simrag = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def simrag(documents: Path, student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simrag:
+    monkeypatch.setattr(finetune_node.__globals__["finetune"], "__defaults__", (TINY,))
+
+    def go(chat: Any = None, **given: Any) -> dict[str, Any]:
+        graph = build_simrag(teacher=chat or teacher(), embedder=HashedWords(), student=student).compile()
+        state = {"paths": [str(documents)], "run": str(tmp_path / "run"), "passages": 12, "rounds": 1, **given}
+        return graph.invoke(state, context={"retries": 0})  # type: ignore[arg-type]
+
+    return go
+
+
+def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_path: Path) -> None:
+    found = simrag(kinds={"short": 1.0})
+    first = tmp_path / "run/round-1"
+    assert found["proposed"] == 60 and found["kept"] == 24
+    assert found["rejected"]["needs its text"] + found["rejected"].get("the answer is in the question", 0) > 20
+    kept = [row for _, row in read_rows(first / "kept.jsonl")]
+    assert {row["kind"] for row in kept} == {"short"} and len({row["passage"] for row in kept}) == 12
+    assert sum(found["rejected"].values()) + found["kept"] == found["proposed"]
+    assert set(found["scores"]["systems"]) == {"base", "base with passages", "before", "after"}
+    assert found["scores"]["own_questions"] and 0 < found["scores"]["questions"] < 24
+    assert found["decision"] in ("ship", "reject") and found["trained"]["rows"]["in"] > 0
+    page = Path(found["outcome"]["report"]).read_text("utf-8")
+    assert "SimRAG" in page and kept[0]["question"] in page and "their own" not in page
+    assert json.loads((tmp_path / "run/report.json").read_text("utf-8"))["decision"] == found["decision"]
+    assert (tmp_path / "run/answerer").exists() == (found["decision"] == "ship")
+    assert load_chat(str(first / "answerer")).invoke("x") is not None
+    assert found["usage"]["propose"]["calls"] == 12 + 60
+
+
+def test_a_run_goes_on_and_pays_for_nothing_twice(simrag: Simrag, tmp_path: Path) -> None:
+    whole = simrag(kinds={"short": 1.0})
+    silent = ScriptedChat()
+    again = simrag(silent, kinds={"short": 1.0})
+    assert silent.asked == [] and again["scores"] == whole["scores"] and again["kept"] == whole["kept"]
+
+
+def test_a_teacher_that_talks_nonsense_ends_clearly(simrag: Simrag, tmp_path: Path) -> None:
+    found = simrag(AnsweringChat(lambda prompt: "bla bla"), kinds={"short": 1.0})
+    assert found["kept"] == 0 and "trained" not in found and found["decision"] == "reject"
+    assert "nothing to learn from" in found["outcome"]["why"] and Path(found["outcome"]["report"]).is_file()
+    with pytest.raises(ModelCallError):
+        simrag(AnsweringChat(lambda prompt: ""), kinds={"short": 1.0}, run=str(tmp_path / "other"))
+
+
+def test_tiny_documents_are_refused(simrag: Simrag, tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/a.md").write_text("Not much.", "utf-8")
+    with pytest.raises(TrainingDataError, match="long enough to ask about"):
+        simrag(paths=[str(tmp_path / "tiny")])
+    with pytest.raises(UsageError, match="no questions of the kind 'song'"):
+        simrag(kinds={"song": 1.0})
+
+
+@pytest.mark.parametrize(("gain", "decision"), [(0.3, "ship"), (0.0, "reject"), (-0.3, "reject")])
+def test_only_what_is_surely_better_is_shipped(
+    simrag: Simrag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, decision: str
+) -> None:
+    questions = [{"question": f"Who keeps the {room} room?", "answer": f"Guard {room}"} for room in ROOMS]
+    path = json_lines(tmp_path / "questions.jsonl", questions)
+
+    def values(folder: Path, system: str, reference: str, held: Any, passages: Any, run: Any) -> Any:
+        return [0.5 + gain * (system == "after") for _ in held]
+        yield
+
+    monkeypatch.setitem(score_node.__globals__, "_values", values)
+    found = simrag(kinds={"short": 1.0}, questions=str(path), rounds=2)
+    assert found["round"] == (1 if decision == "ship" else 2) and found["decision"] == decision
+    assert found["scores"]["questions"] == 12
+    assert (tmp_path / "run/answerer/part.json").exists() == (decision == "ship")
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert ("An answerer was shipped" in page) == (decision == "ship")
+
+
+def test_questions_that_were_learned_from_are_left_out_and_counted(simrag: Simrag, tmp_path: Path) -> None:
+    questions = [{"question": "What is the guard of the AMBER room called", "answer": "Guard Amber"}]
+    questions += [{"question": f"Who keeps the {room} room?", "answer": f"Guard {room}"} for room in ROOMS]
+    found = simrag(kinds={"short": 1.0}, questions=str(json_lines(tmp_path / "q.jsonl", questions)))
+    assert found["scores"]["leaked"] == 1 and found["scores"]["questions"] == 12
+    assert not found["scores"]["own_questions"]
+
+
+# --- held-out questions
+
+
+def test_what_an_answer_is_worth(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Colour?", "answer": "deep red"},
+        {"question": "Which?", "answer": "B", "options": {"A": "red", "B": "blue"}},
+        {"question": "So?", "answers": ["yes"]},
+    ]
+    words, option, verdict = read_questions(json_lines(tmp_path / "q.jsonl", rows))
+    assert words.value("Deep red [1]") == 1 and 0 < words.value("red") < 1 and words.value("blue") == 0
+    assert option.words == "Which?\nA. red\nB. blue" and option.value("B. blue [1]") == 1 and option.value("A") == 0
+    assert verdict.value("Yes [2]") == 1 and verdict.value("No") == 0
+    assert verdict == HeldOut("3", "So?", ("yes",))
+    for bad in ({"question": "So?"}, {"question": "Which?", "answer": "C", "options": {"A": "x"}}):
+        with pytest.raises(TrainingDataError, match="line 1"):
+            read_questions(json_lines(tmp_path / "bad.jsonl", [bad]))
+
+
+def test_a_ledger_outlives_a_kill(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "a.jsonl") as ledger:
+        ledger.add({"n": 1})
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"n": 2')
+    with Ledger(tmp_path / "a.jsonl") as ledger:
+        assert ledger.rows == [{"n": 1}]
+        ledger.add({"n": 3})
+    assert [row for _, row in read_rows(tmp_path / "a.jsonl")] == [{"n": 1}, {"n": 3}]

@@ -1,0 +1,143 @@
+"""Candidate answers: the spans of a passage that a question could ask for, found by rule and by a model."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from artrag.text import STOP_WORDS
+
+SpanKind = Literal["number", "name", "term", "phrase"]
+SHORTEST, LONGEST = 2, 80
+"""Characters of a candidate."""
+MOST_WORDS = 8
+
+_NUMBER = re.compile(
+    r"(?<![\w.])(?:[$€£]\s?)?\d[\d,]*(?:\.\d+)?(?:\s?(?:%|per ?cent|[mkµnμ]?[glm]\b|[a-zµ]{1,3}/[a-z]{1,3}\b))?"
+    r"(?:\s(?:million|billion|years?|months?|weeks?|days?|hours?|minutes?|patients?|people|times)\b)?"
+)
+_NAME = re.compile(r"\b[A-Z][\w'’-]*(?:\s(?:of|the|and|de|von)\s[A-Z][\w'’-]*|\s[A-Z][\w'’-]*)+")
+_TERM = re.compile(r"\b(?:[A-Z]{2,}[\w-]*|\w+-[A-Z0-9]\w*|[a-z]+[A-Z]\w*)\b")
+_WORD = re.compile(r"[A-Za-zÀ-ɏ][\w'’-]*")
+_STARTS = re.compile(r"(?:^|[.!?]\s+)(\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A candidate answer as it stands in its passage, `passage[start:start + len(text)]`."""
+
+    text: str
+    start: int
+    kind: SpanKind
+
+
+def spans(passage: str) -> list[Span]:
+    """The candidates of a passage, in their order; where two overlap, the one found by the stricter rule stays.
+
+    Numbers with their units, names of several words, abbreviations and code names, and runs of two to four words
+    between function words.
+    """
+    first_words = {found.start(1) for found in _STARTS.finditer(passage)}
+    found = [
+        *_matches(_NUMBER, passage, "number"),
+        *(span for span in _matches(_NAME, passage, "name") if not _only_a_start(span, first_words)),
+        *_matches(_TERM, passage, "term"),
+        *_phrases(passage),
+    ]
+    taken: list[Span] = []
+    for span in found:
+        if usable(span.text) and apart(span, taken):
+            taken.append(span)
+    distinct = {span.text.lower(): span for span in sorted(taken, key=lambda span: -span.start)}
+    return sorted(distinct.values(), key=lambda span: span.start)
+
+
+def apart(span: Span, others: Iterable[Span]) -> bool:
+    """Does a span overlap none of the others?"""
+    end = span.start + len(span.text)
+    return all(end <= other.start or span.start >= other.start + len(other.text) for other in others)
+
+
+def named_by_model(reply: str, passage: str) -> list[Span]:
+    """The lines of a model's reply that stand in the passage word for word."""
+    found: dict[str, Span] = {}
+    for line in reply.splitlines():
+        text = re.sub(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+", "", line).strip().strip("\"'.;,")
+        at = passage.find(text)
+        if at >= 0 and usable(text):
+            found.setdefault(text.lower(), Span(text, at, kind_of(text)))
+    return list(found.values())
+
+
+def usable(text: str) -> bool:
+    """May this be asked for? Neither too short nor too long, and not of function words alone."""
+    words = text.split()
+    return (
+        SHORTEST <= len(text) <= LONGEST
+        and len(words) <= MOST_WORDS
+        and any(word.lower() not in STOP_WORDS for word in words)
+    )
+
+
+def kind_of(text: str) -> SpanKind:
+    """What sort of thing a span names."""
+    if _NUMBER.match(text):
+        return "number"
+    if _NAME.fullmatch(text):
+        return "name"
+    return "term" if _TERM.fullmatch(text) else "phrase"
+
+
+def distractors(answer: str, others: Iterable[Span], passage: str, most: int) -> list[str]:
+    """Wrong options: spans of the same kind, of like length, that do not stand in the passage; the likest first.
+
+    A number differs in its value, and has the same unit where there are such.
+    """
+    kind, unit = kind_of(answer), _unit(answer)
+    known = {answer.lower()}
+    fitting = []
+    for span in others:
+        low = span.text.lower()
+        if span.kind == kind and low not in known and low not in passage.lower() and not _alike(low, answer.lower()):
+            known.add(low)
+            fitting.append((_unit(span.text) != unit, abs(len(span.text) - len(answer)), span.text))
+    return [text for _, _, text in sorted(fitting)[:most]]
+
+
+def _unit(text: str) -> str:
+    return re.sub(r"[\d.,\s]+", "", text).lower() if _NUMBER.match(text) else ""
+
+
+def _alike(one: str, other: str) -> bool:
+    return one in other or other in one
+
+
+def _matches(pattern: re.Pattern[str], passage: str, kind: SpanKind) -> list[Span]:
+    return [Span(found[0].rstrip(".,"), found.start(), kind) for found in pattern.finditer(passage)]
+
+
+def _only_a_start(span: Span, first_words: Sequence[int] | set[int]) -> bool:
+    """Is it but a function word that opens a sentence and one name, such as "The Lamp"?"""
+    words = span.text.split()
+    return span.start in first_words and len(words) == 2 and words[0].lower() in STOP_WORDS
+
+
+def _phrases(passage: str) -> list[Span]:
+    """Runs of two to four content words with nothing but spaces between them."""
+    found: list[Span] = []
+    run: list[re.Match[str]] = []
+
+    def close() -> None:
+        if 2 <= len(run) <= 4:
+            found.append(Span(passage[run[0].start() : run[-1].end()], run[0].start(), "phrase"))
+        run.clear()
+
+    for word in _WORD.finditer(passage):
+        if run and passage[run[-1].end() : word.start()] != " ":
+            close()
+        if word[0].lower() in STOP_WORDS:
+            close()
+        else:
+            run.append(word)
+    close()
+    return found

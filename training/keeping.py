@@ -1,0 +1,125 @@
+"""Which of the questions that a model asked itself are kept: checks by rule, and what the round trip must bring back.
+
+A kept pair of SimRAG (Xu et al., arXiv 2410.17952, Section 3.3) brings its answer back: retrieval by the question
+alone finds a passage that holds it, and the model itself answers from there. Every rejection has one of `REASONS`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from artrag.evaluation.metrics import normal_tokens, token_f1
+from artrag.evaluation.predictions import normal_question
+from artrag.evidence import is_refusal
+from artrag.text import terms
+
+PairKind = Literal["short", "choice", "claim"]
+Reason = Literal[
+    "not one question",
+    "needs its text",
+    "the answer is in the question",
+    "not an answer in its passage",
+    "too few wrong options",
+    "a duplicate",
+    "retrieval does not bring it back",
+    "the model does not answer it",
+]
+REASONS: tuple[Reason, ...] = Reason.__args__  # type: ignore[attr-defined]
+SHORTEST, LONGEST = 12, 250
+"""Characters of a question."""
+SAME = 0.7
+"""Token F1 from which on two answers say the same."""
+REPEATED = 0.8
+"""Share of terms that two questions about one answer may have in common."""
+
+_POINTS = re.compile(
+    r"\b(?:this|these|that|those|the (?:present|current|above|following|given|same|first|second)?\s?)\s?"
+    r"(?:stud(?:y|ies)|papers?|articles?|authors?|trials?|passages?|texts?|surveys?|reviews?|figures?|tables?|cohorts?|"
+    r"experiments?|works?|sections?|cases?|documents?|data ?sets?|samples?|sentences?|paragraphs?|chapters?|findings?|"
+    r"results?|patients?|participants?|groups?|women|men|children|subjects?)\b(?!\s(?:of|with|who|in|from|at|on)\b)",
+    re.IGNORECASE,
+)
+_PRONOUN = re.compile(r"\b(?:he|she|they|we|i|you|our|my|his|her|their|them|him|us|this|these|those)\b", re.IGNORECASE)
+_EARLY_IT = re.compile(r"^(?:\W*\w+){0,4}?\W*\bits?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question that a model asked itself.
+
+    Attributes:
+        kind: how it is asked: for a few words, for one of several options, or whether a claim holds.
+        question: the question.
+        answer: the right answer: words of the passage, an option's key, or "Yes" or "No".
+        span: the words of the passage that it rests on.
+        passage: id of the passage.
+        text: the passage.
+        context: what situates it.
+        options: of "choice", key -> words.
+    """
+
+    kind: PairKind
+    question: str
+    answer: str
+    span: str
+    passage: str
+    text: str
+    context: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def fault(pair: Pair) -> Reason | None:
+    """Why a pair is unusable by itself; None where it is fine."""
+    asked = " ".join(pair.question.split())
+    if not SHORTEST <= len(asked) <= LONGEST or not asked.endswith(("?", "？")) or asked.count("?") > 1:
+        return "not one question"
+    if _POINTS.search(asked) or _PRONOUN.search(asked) or _EARLY_IT.search(asked):
+        return "needs its text"
+    if pair.span not in pair.text or not normal_tokens(pair.span):
+        return "not an answer in its passage"
+    if pair.kind != "claim":
+        said, told = set(terms(pair.span)), set(terms(asked))
+        if said and said <= told:
+            return "the answer is in the question"
+    if pair.kind == "choice" and len(pair.options) < 3:
+        return "too few wrong options"
+    return None
+
+
+class Seen:
+    """The questions kept so far."""
+
+    def __init__(self) -> None:
+        self._questions: set[str] = set()
+        self._by_answer: dict[str, list[frozenset[str]]] = {}
+
+    def again(self, pair: Pair) -> bool:
+        """Was it asked before, in these words or about the same answer in nearly these? If not, it is from now on."""
+        key = f"{pair.kind} {normal_question(pair.question)}"
+        own = frozenset(terms(pair.question))
+        known = self._by_answer.setdefault(f"{pair.kind} {pair.span.lower()}", [])
+        if key in self._questions or any(_shared(own, other) >= REPEATED for other in known):
+            return True
+        self._questions.add(key)
+        known.append(own)
+        return False
+
+
+def brought_back(pair: Pair, found: Sequence[tuple[str, str]]) -> bool:
+    """Is the passage among those found, or another that holds the answer?
+
+    Args:
+        pair: the question.
+        found: (id, text) of the passages that retrieval brings by the question alone.
+    """
+    return any(name == pair.passage or (len(pair.span) > 3 and pair.span in text) for name, text in found)
+
+
+def answered(pair: Pair, said: str) -> bool:
+    """Does what the model says from the passage mean the pair's answer?"""
+    return not is_refusal(said) and token_f1(said, [pair.span]).value >= SAME
+
+
+def _shared(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / max(1, min(len(one), len(other)))

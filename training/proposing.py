@@ -1,0 +1,121 @@
+"""What a model is asked to ask about a passage, and the pairs made of its replies (SimRAG, Section 3.3)."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from langchain_core.messages import BaseMessage
+
+from artrag import prompts
+from artrag.index.catalog import StoredChunk
+from artrag.text import sentences
+from artrag.training.candidates import Span, distractors, named_by_model, spans
+from artrag.training.keeping import Pair, PairKind
+
+SHORTEST_CHUNK = 200
+"""Characters; shorter chunks answer little."""
+A_PASSAGE = 5
+"""Candidates of a passage that are asked for."""
+OPTIONS = 4
+KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
+"""How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
+CLAIM = "Is it true that {claim}?"
+_OPENERS = frozenset("a an the in on at of for with to by from after before during all most some both each".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A span of a passage, and how it is to be asked for."""
+
+    chunk: StoredChunk
+    span: Span
+    kind: PairKind
+
+
+def extraction(chunk: StoredChunk) -> list[BaseMessage]:
+    """The prompt that asks for a passage's candidate answers."""
+    return prompts.load("candidates").format_messages(context=chunk.context, passage=chunk.text)
+
+
+def posing(candidate: Candidate) -> list[BaseMessage]:
+    """The prompt that asks for a question to a candidate."""
+    chunk = candidate.chunk
+    return prompts.load("pose").format_messages(context=chunk.context, passage=chunk.text, answer=candidate.span.text)
+
+
+def candidates(
+    chunk: StoredChunk, reply: str, *, kinds: Mapping[str, float] = KINDS, seed: int = 0, most: int = A_PASSAGE
+) -> list[Candidate]:
+    """The spans of a passage that are asked for: those the model named, then those found by rule, no two overlapping.
+
+    Args:
+        chunk: the passage.
+        reply: what the model says to `extraction`; empty where it was not asked.
+        kinds: how often each kind is asked.
+        seed: of the draws.
+        most: candidates at most.
+    """
+    draw = random.Random(f"{seed} {chunk.id}")  # noqa: S311
+    named, ruled = named_by_model(reply, chunk.text), spans(chunk.text)
+    draw.shuffle(named)
+    draw.shuffle(ruled)
+    ruled.sort(key=lambda span: span.kind == "phrase")  # what has a name of its own first
+    taken: list[Span] = []
+    for span in (*named, *ruled):
+        end = span.start + len(span.text)
+        if len(taken) < most and all(
+            end <= other.start or span.start >= other.start + len(other.text) for other in taken
+        ):
+            taken.append(span)
+    drawn = draw.choices(list(kinds), list(kinds.values()), k=len(taken))
+    return [Candidate(chunk, span, cast(PairKind, kind)) for span, kind in zip(taken, drawn, strict=True)]
+
+
+def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int = 0) -> Pair:
+    """The pair made of the model's question, or of the passage's own sentence for a claim.
+
+    Args:
+        candidate: what is asked for.
+        reply: what the model says to `posing`; not needed for a claim.
+        others: spans of other passages: wrong options are taken from them.
+        seed: of the draws.
+    """
+    chunk, span = candidate.chunk, candidate.span
+    draw = random.Random(f"{seed} {chunk.id} {span.text}")  # noqa: S311
+    question = " ".join(reply.strip().strip('"').split())
+    short = Pair("short", question, span.text, span.text, chunk.id, chunk.text, chunk.context)
+    if candidate.kind == "short":
+        return short
+    wrong = distractors(span.text, others, chunk.text, OPTIONS - 1)
+    if candidate.kind == "choice":
+        texts = [span.text, *wrong]
+        draw.shuffle(texts)
+        options = tuple((chr(ord("A") + n), text) for n, text in enumerate(texts))
+        right = next(key for key, text in options if text == span.text)
+        return replace(short, kind="choice", answer=right, options=options)
+    told = next((one for one in sentences(chunk.text) if span.text in one), "")
+    holds = not wrong or draw.random() < 0.5
+    claim = _within(told if holds else told.replace(span.text, wrong[0], 1))
+    return replace(
+        short, kind="claim", question=CLAIM.format(claim=claim) if told else "", answer="Yes" if holds else "No"
+    )
+
+
+def _within(sentence: str) -> str:
+    """A sentence as a clause: without its full stop, and its first letter small where that is no name's."""
+    first, _, rest = sentence.rstrip(" .!").partition(" ")
+    return f"{first.lower() if first.lower() in _OPENERS else first} {rest}".strip()
+
+
+def sample(chunks: Sequence[StoredChunk], count: int, *, seed: int = 0) -> list[StoredChunk]:
+    """Chunks drawn at random, one of every document before a second of any."""
+    draw = random.Random(seed)  # noqa: S311
+    of_document: dict[str, list[StoredChunk]] = {}
+    for chunk in chunks:
+        if len(chunk.text.strip()) >= SHORTEST_CHUNK:
+            of_document.setdefault(chunk.document, []).append(chunk)
+    for own in of_document.values():
+        draw.shuffle(own)
+    turns = [(turn, draw.random(), chunk) for own in of_document.values() for turn, chunk in enumerate(own)]
+    return [chunk for _, _, chunk in sorted(turns, key=lambda item: item[:2])[:count]]
