@@ -30,15 +30,13 @@ def simrag(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Let a model ask itself questions about documents and learn from those that hold; ship it only if it is better."""
-    from artrag.graphs.simrag import build_simrag
     from artrag.interfaces.running import execute, ready_models
-    from artrag.interfaces.wiring import SettingsEmbedder, settings_chat
+    from artrag.interfaces.wiring import wired_simrag
     from artrag.settings import Settings
 
     err = Console(stderr=True)
     settings = Settings.of({"chat": chat or student} | ({"local_only": True} if local_only else {}))
     ready_models(settings, err)
-    graph = build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student)
     state: dict[str, Any] = {
         "paths": [str(path) for path in documents],
         "run": str(run),
@@ -46,7 +44,7 @@ def simrag(
         "rounds": rounds,
         "mix": [str(path) for path in mix or []],
     }
-    found = execute(graph, state | ({"questions": str(questions)} if questions else {}), settings, err)
+    found = execute(wired_simrag(student), state | ({"questions": str(questions)} if questions else {}), settings, err)
     report: dict[str, Any] = {
         name: found[name] for name in ("outcome", "round", "proposed", "kept", "rejected", "scores") if name in found
     }

@@ -8,7 +8,7 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
-from artrag.interfaces.wiring import wired_art, wired_contextual_rag, wired_ingest
+from artrag.interfaces.wiring import wired_art, wired_contextual_rag, wired_ingest, wired_simrag
 from artrag.settings import Settings
 
 
@@ -28,6 +28,12 @@ def art(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Answer a question, doubt the answer, refine it, and say how far to trust it."""
     _check_settings(runtime)
     return wired_art().compile(name="art")
+
+
+def simrag(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Let a model ask itself questions about documents and learn from those that hold; ship what is better."""
+    _check_settings(runtime)
+    return wired_simrag().compile(name="simrag")
 
 
 def _check_settings(runtime: ServerRuntime[Any]) -> None:

@@ -22,7 +22,7 @@ from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
 from artrag.protocols import Doubt
-from artrag.settings import Settings
+from artrag.settings import EMBEDDED_CHAT, Settings
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
 
 if TYPE_CHECKING:
@@ -52,6 +52,13 @@ def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
 def wired_ingest() -> StateGraph[Any, Any, Any, Any]:
     """`ingest` with what the settings name."""
     return build_ingest(embedder=SettingsEmbedder(), chat=settings_chat(), chat_reference=None)
+
+
+def wired_simrag(student: str = EMBEDDED_CHAT) -> StateGraph[Any, Any, Any, Any]:
+    """`simrag` with the chat model of the settings as teacher, and their embedder."""
+    from artrag.graphs.simrag import build_simrag
+
+    return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student)
 
 
 def current_settings() -> Settings:

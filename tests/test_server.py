@@ -23,7 +23,7 @@ from artrag.models import load_embedder
 
 pytestmark = pytest.mark.server
 
-GRAPHS = {"art", "contextual_rag", "ingest"}
+GRAPHS = {"art", "contextual_rag", "ingest", "simrag"}
 ANSWER = "After treatment participants improved by 4.2 points."
 QUESTION = {"question": "By how many points did participants of the Alphadrug trial improve?"}
 

@@ -287,12 +287,14 @@ def test_what_an_answer_is_worth(tmp_path: Path) -> None:
         {"question": "Colour?", "answer": "deep red"},
         {"question": "Which?", "answer": "B", "options": {"A": "red", "B": "blue"}},
         {"question": "So?", "answers": ["yes"]},
+        {"question": "Untold?", "answers": []},
     ]
-    words, option, verdict = read_questions(json_lines(tmp_path / "q.jsonl", rows))
+    words, option, verdict, untold = read_questions(json_lines(tmp_path / "q.jsonl", rows))
     assert words.value("Deep red [1]") == 1 and 0 < words.value("red") < 1 and words.value("blue") == 0
     assert option.words == "Which?\nA. red\nB. blue" and option.value("B. blue [1]") == 1 and option.value("A") == 0
     assert verdict.value("Yes [2]") == 1 and verdict.value("No") == 0
     assert verdict == HeldOut("3", "So?", ("yes",))
+    assert untold.value("The passages do not say.") == 1 and untold.value("Red [1]") == 0
     for bad in ({"question": "So?"}, {"question": "Which?", "answer": "C", "options": {"A": "x"}}):
         with pytest.raises(TrainingDataError, match="line 1"):
             read_questions(json_lines(tmp_path / "bad.jsonl", [bad]))

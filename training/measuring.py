@@ -13,6 +13,7 @@ from artrag.evaluation.labels import label
 from artrag.evaluation.metrics import token_f1
 from artrag.evaluation.predictions import normal_question
 from artrag.evaluation.rows import read_rows
+from artrag.evidence import is_refusal
 from artrag.passages import numbered, own_words
 from artrag.training.answerer_data import asked
 from artrag.training.keeping import Pair
@@ -22,7 +23,10 @@ VERDICTS = ("yes", "no", "maybe", "true", "false")
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A question with its right answers, in any of their wordings; of several options their key."""
+    """A question with its right answers, in any of their wordings; of several options their key.
+
+    Without an answer, the documents do not say, and a refusal is right.
+    """
 
     id: str
     question: str
@@ -37,6 +41,8 @@ class HeldOut:
     def value(self, said: str) -> float:
         """What an answer is worth: 1 or 0 for an option or a verdict, the token F1 for words."""
         said = own_words(said)
+        if not self.answers:
+            return float(is_refusal(said))
         if self.options or self.answers[0].lower() in VERDICTS:
             return float(bool(label(said, self.answers[0], options=dict(self.options) or None).correct))
         return token_f1(said, self.answers).value
@@ -45,16 +51,20 @@ class HeldOut:
 def read_questions(path: Path) -> list[HeldOut]:
     """Questions from JSON Lines: `question`, and `answer` or `answers`; `options` and `id` where there are such.
 
+    `"answers": []` says that the documents do not answer it.
+
     Raises:
         TrainingDataError: a line has no question or no answer.
         PredictionsError: the file cannot be read.
     """
     made = []
     for number, row in read_rows(path):
-        given = [row["answer"]] if row.get("options") else row.get("answers") or [row.get("answer")]
+        given = (
+            row["answers"] if isinstance(row.get("answers"), list) and not row.get("options") else [row.get("answer")]
+        )
         answers = tuple(str(one) for one in given if one not in (None, ""))
         options = tuple((str(key), str(text)) for key, text in (row.get("options") or {}).items())
-        if not str(row.get("question", "")).strip() or not answers:
+        if not str(row.get("question", "")).strip() or (given and not answers):
             raise TrainingDataError(f"line {number} of {str(path)!r} has no question and answer: give each line both")
         if options and answers[0] not in dict(options):
             raise TrainingDataError(
