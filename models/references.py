@@ -128,7 +128,7 @@ def load_chat(
     if reference.kind == "remote":
         return _remote_chat(reference)
     with _LOADING:  # two first callers must not load the weights twice
-        return _local_chat(_folder(reference, progress), reference.part)
+        return _local_chat(_folder(reference, progress), reference.part, _written(reference.part))
 
 
 def load_embedder(
@@ -141,7 +141,7 @@ def load_embedder(
     if reference.kind == "remote":
         return _remote_embedder(reference)
     with _LOADING:
-        return _local_embedder(_folder(reference, progress), reference.part, reference.text)
+        return _local_embedder(_folder(reference, progress), reference.part, reference.text, _written(reference.part))
 
 
 def base_reference(model: str) -> str:
@@ -165,7 +165,7 @@ def load_reranker(
             "build_contextual_rag a live LangChain reranker"
         )
     with _LOADING:
-        return _local_reranker(_folder(reference, progress), reference.part)
+        return _local_reranker(_folder(reference, progress), reference.part, _written(reference.part))
 
 
 def weights_folder(model: str, *, progress: "Progress | None" = None) -> Path:
@@ -239,15 +239,20 @@ def _remote_embedder(reference: ModelReference) -> Embeddings:
         raise UnknownModelError(f"{reference.text!r} cannot be opened: {error}") from error
 
 
+def _written(part: Path | None) -> int:
+    """When a part was written: one that was trained again is opened again."""
+    return (part / MANIFEST).stat().st_mtime_ns if part else 0
+
+
 @lru_cache(maxsize=4)
-def _local_chat(folder: str, part: Path | None) -> BaseChatModel:
+def _local_chat(folder: str, part: Path | None, _when: int) -> BaseChatModel:
     from artrag.models.local_chat import LocalChat
 
     return LocalChat.load(folder, part=part)
 
 
 @lru_cache(maxsize=4)
-def _local_embedder(folder: str, part: Path | None, reference: str) -> Embeddings:
+def _local_embedder(folder: str, part: Path | None, reference: str, _when: int) -> Embeddings:
     from artrag.models.local_embeddings import LocalEmbeddings
 
     embedder = LocalEmbeddings.load(folder, part=part)
@@ -256,7 +261,7 @@ def _local_embedder(folder: str, part: Path | None, reference: str) -> Embedding
 
 
 @lru_cache(maxsize=2)
-def _local_reranker(folder: str, part: Path | None) -> BaseDocumentCompressor:
+def _local_reranker(folder: str, part: Path | None, _when: int) -> BaseDocumentCompressor:
     from artrag.models.reranker import LocalReranker
 
     return LocalReranker.load(folder, part=part)

@@ -76,8 +76,8 @@ def _fake_models(
         return reference.name
 
     monkeypatch.setattr(references, "_folder", folder)
-    monkeypatch.setattr(references, "_local_chat", lambda _folder, _part: chat)
-    monkeypatch.setattr(references, "_local_embedder", lambda _folder, _part, _reference: embedder)
+    monkeypatch.setattr(references, "_local_chat", lambda *_: chat)
+    monkeypatch.setattr(references, "_local_embedder", lambda *_: embedder)
 
 
 @pytest.fixture(autouse=True)

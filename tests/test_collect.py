@@ -465,7 +465,7 @@ def test_drafts_of_a_local_model_are_one_call(local: LocalChat) -> None:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     monkeypatch.setattr(references, "_folder", lambda reference, progress: reference.name)
-    monkeypatch.setattr(references, "_local_chat", lambda folder, part: AnsweringChat(said_of))
+    monkeypatch.setattr(references, "_local_chat", lambda *_: AnsweringChat(said_of))
 
     def go(*words: Any) -> tuple[int, Any, str]:
         monkeypatch.setattr(sys, "argv", ["artrag", *map(str, words), "--json"])
@@ -502,8 +502,8 @@ def test_the_command_collects_and_continues(run: Callable[..., Any], tmp_path: P
 def test_the_command_answers_from_an_index(
     run: Callable[..., Any], tmp_path: Path, corpus: Path, embedder: HashedWords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(references, "_local_embedder", lambda folder, part, reference: embedder)
-    monkeypatch.setattr(references, "_local_chat", lambda folder, part: AnsweringChat(lambda _: "Occlusion [1]."))
+    monkeypatch.setattr(references, "_local_embedder", lambda *_: embedder)
+    monkeypatch.setattr(references, "_local_chat", lambda *_: AnsweringChat(lambda _: "Occlusion [1]."))
     assert run("ingest", corpus, "--index", tmp_path / "made")[0] == 0
     rows = [{"id": "p", "question": "What does alarm PMP-417 mean?", "answers": ["downstream occlusion"]}]
     words = ["collect", "--questions", json_lines(tmp_path / "q.jsonl", rows), "--index", tmp_path / "made", "-k", 2]
@@ -542,7 +542,7 @@ def test_what_the_command_refuses_or_reports(
     words = ["collect", "--questions", asked_file(tmp_path), "--out", tmp_path / "p.jsonl"]
     assert "are all the same" in run(*words, "--temperature", 0)[1]["error"]
     assert run(*words[:2], tmp_path / "none.jsonl", *words[3:])[0] == 2
-    monkeypatch.setattr(references, "_local_chat", lambda folder, part: ScriptedChat(*[ConnectionError("gone")] * 99))
+    monkeypatch.setattr(references, "_local_chat", lambda *_: ScriptedChat(*[ConnectionError("gone")] * 99))
     code, found, told = run(*words, "--limit", 2)
     assert code == 1 and found["failed"] == 2 == len(found["failures"]) and "gone" in found["failures"][0]["reason"]
     assert "2 questions failed; run again to try them once more" in told

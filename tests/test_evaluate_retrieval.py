@@ -55,7 +55,7 @@ def embedder() -> HashedWords:
 @pytest.fixture(autouse=True)
 def _fake_models(monkeypatch: pytest.MonkeyPatch, embedder: HashedWords) -> None:
     monkeypatch.setattr(references, "_folder", lambda reference, progress: reference.name)
-    monkeypatch.setattr(references, "_local_embedder", lambda _folder, _part, _reference: embedder)
+    monkeypatch.setattr(references, "_local_embedder", lambda *_: embedder)
 
 
 @pytest.fixture

@@ -60,8 +60,8 @@ def asked_word(prompt: str) -> str:
 @pytest.fixture(autouse=True)
 def _fake_models(monkeypatch: pytest.MonkeyPatch, embedder: HashedWords, chat: AnsweringChat) -> None:
     monkeypatch.setattr(references, "_folder", lambda reference, progress: reference.name)
-    monkeypatch.setattr(references, "_local_embedder", lambda _folder, _part, _reference: embedder)
-    monkeypatch.setattr(references, "_local_chat", lambda _folder, _part: chat)
+    monkeypatch.setattr(references, "_local_embedder", lambda *_: embedder)
+    monkeypatch.setattr(references, "_local_chat", lambda *_: chat)
     monkeypatch.setattr(calling, "FIRST_PAUSE", 0.0)
 
 
@@ -287,7 +287,7 @@ def test_what_was_written_before_the_model_failed_is_kept(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = ["Where does the first fruit grow?", *[ConnectionError("down")] * 3]
-    monkeypatch.setattr(references, "_local_chat", lambda _folder, _part: ScriptedChat(*said))
+    monkeypatch.setattr(references, "_local_chat", lambda *_: ScriptedChat(*said))
     monkeypatch.setenv("ARTRAG_RETRIES", "0")
     file = tmp_path / "written.jsonl"
     code, found, _ = run("tune", "--index", folder, "--queries", file, "--generate", "9", "--json")

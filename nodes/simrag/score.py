@@ -52,7 +52,10 @@ def score(student: str, embedder: Embeddings) -> Runnable[Any, Any]:
         }
         values: dict[System, list[float]] = {}
         for system, (reference, passages) in systems.items():
-            values[system] = yield from _values(folder, system, reference, held, passages, run)
+            if system == "before" and reference == systems["base with passages"][0]:  # a student that is yet untaught
+                values[system] = values["base with passages"]
+            else:
+                values[system] = yield from _values(folder, system, reference, held, passages, run)
         scores = _scores(values) | {"questions": len(held), "own_questions": own, "leaked": leaked}
         yield Call(_write, None, (folder / SCORES, scores))
         gain = scores["gain"]
