@@ -2,8 +2,8 @@
 
     python benchmarks/asking_speed.py --index .artrag/index --passages 16
 
-Both ask for the same candidate answers of the same passages, found by rule. One JSON line: pairs a minute of each, their
-ratio, and how many questions are the same words both ways (in bfloat16 rounding may choose another word).
+Both ask for the same candidate answers of the same passages, found by rule. One JSON line: pairs a minute of each,
+their ratio, and how many questions are the same words both ways (in bfloat16 rounding may choose another word).
 """
 
 import argparse
