@@ -63,7 +63,8 @@ from artrag.protocols import Asker, Truster
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training import worked
 from artrag.training.causal import train_causal_asker, train_causal_truster
-from artrag.training.lora import Plan, fine_tune
+from artrag.training.loop import Plan
+from artrag.training.lora import fine_tune
 from artrag.training.ngrams import NgramBaseline
 
 TEMPERATURE = 0.7

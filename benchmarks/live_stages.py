@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from artrag.models.causal_model import CausalModel, Message
-from artrag.training.lora import peak_memory_mb
+from artrag.training.loop import peak_memory_mb
 
 CHUNK = 128
 """Prompts between two savings."""

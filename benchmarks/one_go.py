@@ -31,7 +31,8 @@ from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.causal_data import Row, marked
-from artrag.training.lora import Plan, fine_tune
+from artrag.training.loop import Plan
+from artrag.training.lora import fine_tune
 
 CHOICE = "Choose:"
 FIRST, SECOND = " first", " second"

@@ -54,7 +54,8 @@ from artrag.models.causal_model import CausalModel, Message
 from artrag.models.references import load_embedder, weights_folder
 from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER, Settings
 from artrag.training.causal_data import Row
-from artrag.training.lora import Plan, fine_tune
+from artrag.training.loop import Plan
+from artrag.training.lora import fine_tune
 
 RETRIEVERS = {"BM25": ("bm25",), "dense": ("dense",), "hybrid": ("dense", "bm25")}
 DEPTH = 50

@@ -19,7 +19,7 @@ from artrag.models.parts import MANIFEST, read_part
 from artrag.models.weights import ADAPTER
 from artrag.nodes.answer import NOTHING_FOUND
 from artrag.passages import numbered
-from artrag.training import answerer, lora, lora_batches
+from artrag.training import answerer, loop, lora, lora_batches
 from artrag.training.answerer import HOW, check_apart, train_answerer
 from artrag.training.answerer_data import (
     BRANCHES,
@@ -31,7 +31,7 @@ from artrag.training.answerer_data import (
 )
 from artrag.training.answerer_sets import load_examples, with_distractors
 from artrag.training.branches import branches_loss, laid, trunk_of
-from artrag.training.lora import CHECKPOINT, LOSSES
+from artrag.training.loop import CHECKPOINT, LOSSES
 from artrag.training.lora_batches import completion_loss
 
 PASSAGES = (("The lamp is red.", "Manual"), ("The shelf is of oak.", ""))
@@ -350,7 +350,7 @@ def test_it_learns_and_is_opened_by_its_folder(trained: tuple[Path, dict[str, An
 def test_a_killed_training_goes_on(
     trained: tuple[Path, dict[str, Any]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = lora.Run._step, []
+    real, seen = loop.Run._step, []
 
     def dying(self: Any, rows: Any, rate: float) -> float:
         seen.append(rate)
@@ -358,8 +358,8 @@ def test_a_killed_training_goes_on(
             raise KeyboardInterrupt
         return real(self, rows, rate)
 
-    monkeypatch.setattr(lora.Run, "_step", dying)
-    monkeypatch.setattr(lora, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop.Run, "_step", dying)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         train_answerer(TRAIN, DEV, tmp_path, base=str(base), plan=TINY)
     found = train_answerer(TRAIN, DEV, tmp_path, base=str(base), plan=TINY)

@@ -24,10 +24,11 @@ from artrag.models.parts import MANIFEST, Part, probability
 from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER
 from artrag.protocols import Asker, Subquestion, Truster
-from artrag.training import causal, lora, lora_batches
+from artrag.training import causal, loop, lora, lora_batches
 from artrag.training.causal import train_causal_asker, train_causal_truster
 from artrag.training.causal_data import Pair, Row, asker_rows, labelled, marked, truster_pairs
-from artrag.training.lora import CHECKPOINT, LOSSES, Plan, fine_rank, fine_tune
+from artrag.training.loop import CHECKPOINT, LOSSES, Plan
+from artrag.training.lora import fine_rank, fine_tune
 
 TOY = Plan(epochs=12, rate=2e-2, batch=8, evaluations=1, patience=99, window=256)
 
@@ -109,12 +110,12 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="session")
-def tuned(base: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lora.Trained]:
+def tuned(base: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, loop.Trained]:
     folder = tmp_path_factory.mktemp("tuned")
     return folder, fine_tune(toy(16), toy(2), folder, base=base, plan=TOY)
 
 
-def test_fine_tuning_lowers_the_loss_and_learns_a_fixed_decision(tuned: tuple[Path, lora.Trained], base: str) -> None:
+def test_fine_tuning_lowers_the_loss_and_learns_a_fixed_decision(tuned: tuple[Path, loop.Trained], base: str) -> None:
     folder, trained = tuned
     curve = [line["loss"] for line in losses(folder) if "loss" in line]
     assert curve[-1] < curve[0] / 4 and trained.dev_loss < curve[0] / 4
@@ -127,7 +128,7 @@ def test_fine_tuning_lowers_the_loss_and_learns_a_fixed_decision(tuned: tuple[Pa
     assert odds[0] > 1 and odds[1] < -1
 
 
-def test_the_adapter_is_small_and_names_no_folder_of_its_own(tuned: tuple[Path, lora.Trained], base: str) -> None:
+def test_the_adapter_is_small_and_names_no_folder_of_its_own(tuned: tuple[Path, loop.Trained], base: str) -> None:
     config = json.loads((tuned[0] / "adapter_config.json").read_text("utf-8"))
     assert config["base_model_name_or_path"] == base and config["inference_mode"] is True
     assert sorted(path.name for path in tuned[0].iterdir()) == ["adapter_config.json", ADAPTER, CHECKPOINT, LOSSES]
@@ -159,7 +160,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert resumed.tokens == whole.tokens
 
 
-def test_a_checkpoint_of_another_run_is_refused(tuned: tuple[Path, lora.Trained], base: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(tuned: tuple[Path, loop.Trained], base: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match=r"checkpoint\.pt.*other rows or settings: delete it"):
         fine_tune(toy(15), toy(2), tuned[0], base=base, plan=TOY)
     with pytest.raises(TrainingDataError, match="other rows or settings"):
@@ -302,7 +303,7 @@ def test_batches_bound_the_tokens_and_do_not_change_the_loss(
 
 
 def test_the_rate_warms_up_and_falls_off() -> None:
-    rates = [lora._rate(step, 100, Plan(rate=1.0, warmup=0.1)) for step in range(100)]
+    rates = [loop._rate(step, 100, Plan(rate=1.0, warmup=0.1)) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == rates[10] == 1.0 and rates[-1] < 0.001
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
 
@@ -489,7 +490,7 @@ def test_another_base_model_is_refused_and_a_moved_one_found(
         weights_folder("openai:gpt-4.1-mini")
 
 
-def test_lora_weights_of_another_shape_are_refused(tuned: tuple[Path, lora.Trained], tiny_chat_folder: Path) -> None:
+def test_lora_weights_of_another_shape_are_refused(tuned: tuple[Path, loop.Trained], tiny_chat_folder: Path) -> None:
     with pytest.raises(PartError, match="do not fit"):
         CausalModel.load(tiny_chat_folder, "scalar", adapter=tuned[0] / "nowhere")
 
@@ -606,10 +607,10 @@ def test_figures_are_of_the_wrong_draft_and_of_the_right_answer(
         def scores(self, items: Sequence[Any]) -> list[float]:
             return [1.0 if "none wrong" in checks(*item) else -1.0 for item in items]
 
-    def pretend(_: Any, __: Any, out: Path, **___: Any) -> lora.Trained:
+    def pretend(_: Any, __: Any, out: Path, **___: Any) -> loop.Trained:
         for name in (ADAPTER, "adapter_config.json", CHECKPOINT):
             (out / name).write_text("{}")
-        return lora.Trained("epochs", 1, 1, 0.5, 0.5, {"in": 1}, 1, 1.0, 1.0)
+        return loop.Trained("epochs", 1, 1, 0.5, 0.5, {"in": 1}, 1, 1.0, 1.0)
 
     for name in ("fine_tune", "fine_rank"):
         monkeypatch.setattr(causal, name, pretend)

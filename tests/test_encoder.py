@@ -19,7 +19,7 @@ from artrag.models.parts import MANIFEST, Part, probability, read_part
 from artrag.models.trained import EMPTY
 from artrag.models.weights import ADAPTER, CONFIG, quiet
 from artrag.protocols import Asker, Truster
-from artrag.training import encoder, lora, lora_batches
+from artrag.training import encoder, loop, lora, lora_batches
 from artrag.training.encoder import train_encoder_asker, train_encoder_truster
 from artrag.training.encoder_data import (
     answers_seen,
@@ -29,7 +29,7 @@ from artrag.training.encoder_data import (
     measured,
     truster_couples,
 )
-from artrag.training.lora import CHECKPOINT, LOSSES, Plan
+from artrag.training.loop import CHECKPOINT, LOSSES, Plan
 
 TRAINERS = {"asker": train_encoder_asker, "truster": train_encoder_truster}
 
@@ -590,9 +590,9 @@ def test_rights_come_before_wrongs_in_a_batch(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_rate_warms_up_and_falls_in_a_line() -> None:
-    rates = [lora.straight(step, 100, Plan(rate=1.0, warmup=0.1)) for step in range(100)]
+    rates = [loop.straight(step, 100, Plan(rate=1.0, warmup=0.1)) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == rates[9] == rates[10] == 1.0 and rates[-1] == pytest.approx(1 / 90)
-    assert rates[55] == pytest.approx(0.5) and lora.straight(0, 1, Plan(rate=1.0)) == 1.0
+    assert rates[55] == pytest.approx(0.5) and loop.straight(0, 1, Plan(rate=1.0)) == 1.0
 
 
 def test_what_the_weights_know_is_counted() -> None:

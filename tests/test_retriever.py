@@ -21,8 +21,8 @@ from artrag.models.local_embeddings import content_tokens
 from artrag.models.parts import MANIFEST, read_part
 from artrag.models.references import ModelReference, weights_folder
 from artrag.models.weights import ADAPTER
-from artrag.training import lora, lora_batches, retriever
-from artrag.training.lora import CHECKPOINT, LOSSES, Plan
+from artrag.training import loop, lora, lora_batches, retriever
+from artrag.training.loop import CHECKPOINT, LOSSES, Plan
 from artrag.training.retriever import (
     COUPLES,
     GROUP,
@@ -108,7 +108,7 @@ def test_its_similarities_are_the_index_s(trained: tuple[Path, dict[str, Any]], 
 def test_a_killed_training_goes_on_where_it_was(
     trained: tuple[Path, dict[str, Any]], base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = lora.Run._step, []
+    real, seen = loop.Run._step, []
 
     def dying(self: Any, rows: Any, rate: float) -> float:
         seen.append(rate)
@@ -116,7 +116,7 @@ def test_a_killed_training_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(self, rows, rate)
 
-    monkeypatch.setattr(lora.Run, "_step", dying)
+    monkeypatch.setattr(loop.Run, "_step", dying)
     with pytest.raises(KeyboardInterrupt):
         train_retriever(TRAIN, DEV, tmp_path, base=base, plan=TINY)
     assert (tmp_path / CHECKPOINT).exists()

@@ -35,7 +35,7 @@ from artrag.models.step_reader import (
 from artrag.models.weights import ADAPTER, CONFIG, merge_lora, quiet
 from artrag.training import lora, lora_batches, step_losses, step_reader
 from artrag.training.folds import FOLDS, fold_of
-from artrag.training.lora import CHECKPOINT, LOSSES, Plan
+from artrag.training.loop import CHECKPOINT, LOSSES, Plan
 from artrag.training.readings import KEPT, Readings, answer_key
 from artrag.training.solutions import Calculation, Problem, Solution
 from artrag.training.step_reader import train_reader

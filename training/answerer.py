@@ -23,7 +23,8 @@ from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.answerer_data import Example, rows_of
 from artrag.training.branches import branches_loss
-from artrag.training.lora import CHECKPOINT, Plan, Run, save_adapter
+from artrag.training.loop import CHECKPOINT, Plan, Run
+from artrag.training.lora import save_adapter
 
 HOW = Plan(epochs=1, rate=5e-4, batch=4, warmup=0.05, rank=16, window=1024, evaluations=4, patience=4)
 """A row of the batch is up to 8 examples with the same passages."""

@@ -20,7 +20,8 @@ from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.causal_data import Labelled, asker_rows, labelled, truster_pairs
 from artrag.training.choosing import Choosing, Key, Known, choose, ranking_figures, sources, summary
-from artrag.training.lora import CHECKPOINT, Plan, Trained, fine_rank, fine_tune
+from artrag.training.loop import CHECKPOINT, Plan, Trained
+from artrag.training.lora import fine_rank, fine_tune
 
 DEV_ROWS = 300
 """Rows of dev that choose the checkpoint, and drafts of dev that are measured: an Asker writes some seconds a draft."""

@@ -19,7 +19,7 @@ from artrag.evaluation.scoring import Scored
 from artrag.evaluation.thresholds import choose_threshold
 from artrag.models.parts import Kind, Part
 from artrag.protocols import Doubt
-from artrag.training.lora import Trained, peak_memory_mb
+from artrag.training.loop import Trained, peak_memory_mb
 
 Key = tuple[str, str]
 """A question's text and an answer's."""

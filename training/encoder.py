@@ -38,7 +38,8 @@ from artrag.training.encoder_data import (
     measured,
     truster_couples,
 )
-from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, Trained, save_adapter, straight
+from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, Trained, straight
+from artrag.training.lora import save_adapter
 from artrag.training.lora_batches import Encoded
 
 DEV_COUPLES = 300

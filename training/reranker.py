@@ -25,7 +25,8 @@ from artrag.models.reranker import couple
 from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
-from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, save_adapter, straight
+from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, straight
+from artrag.training.lora import save_adapter
 from artrag.training.lora_batches import Encoded
 from artrag.training.retriever import Couple, check_groups
 

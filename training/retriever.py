@@ -28,7 +28,8 @@ from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
-from artrag.training.lora import CHECKPOINT, Loss, Plan, Run, save_adapter, straight
+from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, straight
+from artrag.training.lora import save_adapter
 from artrag.training.lora_batches import Encoded
 
 HOW = Plan(epochs=1, rate=4e-4, batch=1, warmup=0.04, rank=32, window=192, evaluations=5, patience=5)

@@ -38,7 +38,8 @@ from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.choosing import ranking_figures, sources
 from artrag.training.folds import FOLDS, fold_of
-from artrag.training.lora import LOSSES, Plan, Run, Trained, peak_memory_mb, save_adapter
+from artrag.training.loop import LOSSES, Plan, Run, Trained, peak_memory_mb
+from artrag.training.lora import save_adapter
 from artrag.training.lora_batches import Encoded
 from artrag.training.readings import KEPT, answer_key
 from artrag.training.solutions import Problem, read_problems

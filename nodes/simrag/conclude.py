@@ -12,7 +12,7 @@ from artrag.evaluation.rows import read_rows
 from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
-from artrag.training.lora import LOSSES
+from artrag.training.loop import LOSSES
 from artrag.training.rounds import KEPT, PART, REJECTED, ROUND, SCORES, round_folder
 
 SHIPPED = "answerer"

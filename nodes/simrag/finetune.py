@@ -12,7 +12,7 @@ from artrag.steps import Call, Steps
 from artrag.training.answerer import HOW, hold_out, train_answerer
 from artrag.training.answerer_data import Example
 from artrag.training.answerer_sets import load_examples, with_distractors
-from artrag.training.lora import Plan
+from artrag.training.loop import Plan
 from artrag.training.rounds import KEPT, PART, earlier_pairs, example_of, read_pairs, round_folder
 
 DISTRACTORS = 3
