@@ -1,11 +1,14 @@
 """Asking a chat model many things: a local model reads together what begins alike, a remote one is asked at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from artrag.errors import ModelCallError, PromptTooLongError
+from artrag.ledger import Ledger
 from artrag.nodes.calling import say
 from artrag.nodes.node import Run
 from artrag.steps import Call, Steps, side_by_side
@@ -13,26 +16,64 @@ from artrag.steps import Call, Steps, side_by_side
 FAILURES = 3
 """Calls that may fail one after another, retries included, before the model counts as down."""
 
-Keep = Callable[[int, str], None]
 
+def replies(chat: Any, path: Path, wanted: Mapping[str, Sequence[BaseMessage]], run: Run) -> Steps[dict[str, str]]:
+    """What the model says to each prompt, by its name; kept in a file as soon as it exists.
 
-def ask_all(chat: Any, conversations: Sequence[Sequence[BaseMessage]], run: Run, keep: Keep) -> Steps[None]:
-    """Ask each of the conversations; those that begin alike should stand together.
-
-    A conversation that is too long for the model, or whose call fails, is left out.
+    A reply is known again by the model and the words of the prompt: another model or another prompt is asked anew. A
+    prompt that is too long for the model, or whose call fails, has no reply.
 
     Args:
         chat: any chat model; one with `answer_many` and `fits`, as `LocalChat` has them, decodes in batches.
-        conversations: the prompts.
+        path: the file.
+        wanted: the prompts; those that begin alike should stand together.
         run: of the node.
-        keep: takes the number and the text of each answer, as soon as it exists.
 
     Raises:
         ModelCallError: three calls failed in a row.
     """
-    if hasattr(type(chat), "answer_many"):
-        yield Call(_together, None, (chat, conversations, keep))
-        return
+    ledger: Ledger = yield Call(Ledger.open, None, (path,))
+    try:
+        said = {row["key"]: row["said"] for row in ledger.rows}
+        keys = {name: _key(chat, messages) for name, messages in wanted.items()}
+        left = [name for name, key in keys.items() if key not in said]
+
+        def keep(number: int, text: str) -> None:
+            said[keys[left[number]]] = text
+            ledger.add({"key": keys[left[number]], "said": text})
+            run.progress(path.stem, sum(key in said for key in keys.values()), len(wanted))
+
+        conversations = [wanted[name] for name in left]
+        if not left:
+            pass
+        elif hasattr(type(chat), "answer_many"):
+            yield Call(_together, None, (chat, conversations, keep))
+        else:
+            yield from _side_by_side(chat, conversations, run, keep)
+    finally:
+        ledger.close()
+    return {name: said[key] for name, key in keys.items() if key in said}
+
+
+def _key(chat: Any, messages: Sequence[BaseMessage]) -> str:
+    names = (getattr(chat, name, None) for name in ("name_or_path", "model_name", "model"))
+    model = next((name for name in names if isinstance(name, str)), type(chat).__name__)
+    return sha256(repr((model, [(message.type, message.text) for message in messages])).encode()).hexdigest()[:24]
+
+
+def _together(chat: Any, conversations: Sequence[Sequence[BaseMessage]], keep: Callable[[int, str], None]) -> None:
+    fitting = [number for number, messages in enumerate(conversations) if chat.fits(messages)]
+
+    def done(place: int, answer: AIMessage) -> None:
+        keep(fitting[place], answer.text.strip())
+
+    if fitting:
+        chat.answer_many([conversations[number] for number in fitting], done=done)
+
+
+def _side_by_side(
+    chat: Any, conversations: Sequence[Sequence[BaseMessage]], run: Run, keep: Callable[[int, str], None]
+) -> Steps[None]:
     failed = 0
 
     def one(number: int) -> Steps[None]:
@@ -53,13 +94,3 @@ def ask_all(chat: Any, conversations: Sequence[Sequence[BaseMessage]], run: Run,
         return lambda: one(number)
 
     yield from side_by_side([of(number) for number in range(len(conversations))], run.settings.context_calls)
-
-
-def _together(chat: Any, conversations: Sequence[Sequence[BaseMessage]], keep: Keep) -> None:
-    fitting = [number for number, messages in enumerate(conversations) if chat.fits(messages)]
-
-    def done(place: int, answer: AIMessage) -> None:
-        keep(fitting[place], answer.text.strip())
-
-    if fitting:
-        chat.answer_many([conversations[number] for number in fitting], done=done)

@@ -18,6 +18,7 @@ VARIABLES = {
     "pose": {"context", "passage", "answer"},
     "contextualize": {"document", "chunk"},
     "contextualize_document": {"document"},
+    "direct": {"question"},
     "doubt": {"passages", "question", "draft"},
     "grade": {"passages", "question", "answer"},
     "question": {"context", "passage"},

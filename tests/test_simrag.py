@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AnsweringChat, HashedWords, ScriptedChat, json_lines
+from fakes import AnsweringChat, HashedWords, json_lines
 from test_causal import make_base
 
 from artrag import build_simrag
 from artrag.errors import ModelCallError, TrainingDataError, UsageError
 from artrag.evaluation.rows import read_rows
 from artrag.index.catalog import StoredChunk
+from artrag.ledger import Ledger
 from artrag.models import load_chat
+from artrag.models.weights import ADAPTER
 from artrag.nodes.simrag import finetune as finetune_node
 from artrag.nodes.simrag import score as score_node
 from artrag.training import answerer, lora, lora_batches
 from artrag.training.answerer import HOW
 from artrag.training.candidates import Span, distractors, kind_of, named_by_model, spans
 from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
-from artrag.training.ledger import Ledger
 from artrag.training.measuring import HeldOut, read_questions
 from artrag.training.proposing import Candidate, candidates, pair
 
@@ -80,6 +81,18 @@ def test_wrong_options_are_of_the_same_kind_and_nowhere_in_the_passage() -> None
     assert distractors("Ann Miller", others, PASSAGE, 3) == ["Bob Smith"]
 
 
+def test_ranges_signs_and_parts_of_words_are_no_candidates() -> None:
+    text = "Over 12-18 months at -15 °C, in the 1980s, 15q11 grew by 10 cm. Since Germany won, Ann Lee left in 2010."
+    found = [span.text for span in spans(text)]
+    assert not {"12", "18 months", "15", "1980", "Since Germany", "Germany"} & set(found)
+    assert {"10 cm", "Ann Lee", "2010"} <= set(found)
+    assert named_by_model("10\nLee\nion", text) == [
+        Span("10", text.index("10 cm"), "number"),
+        Span("Lee", text.index("Lee"), "phrase"),
+    ]
+    assert distractors("12%", [Span(text, 0, "number") for text in ("12 %", "12 per cent", "13%")], "", 3) == ["13%"]
+
+
 # --- pairs
 
 
@@ -134,7 +147,10 @@ def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
         (made("Which lamp weighs 4.5 kg and is by Ann Miller?"), "the answer is in the question"),
         (made("How heavy is the Alpha Lamp?", "9 kg"), "not an answer in its passage"),
         (made("How heavy is the Alpha Lamp?", kind="choice", options=(("A", "4.5 kg"),)), "too few wrong options"),
-        (made("Is it true that the Alpha Lamp weighs 4.5 kg?", kind="claim", answer="Yes"), "needs its text"),
+        (made("Is it true that the Alpha Lamp weighs 4.5 kg?", kind="claim", answer="Yes"), None),
+        (made("Is it true that they weigh 4.5 kg, all in all?", kind="claim", answer="Yes"), "needs its text"),
+        (made("How many participants were enrolled in 1987?"), "needs its text"),
+        (made("According to the abstract, how heavy is the Alpha Lamp?"), "needs its text"),
     ],
 )
 def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
@@ -154,6 +170,13 @@ def test_the_round_trip() -> None:
     one = made("How heavy is the Alpha Lamp?")
     assert brought_back(one, [("x", "no"), ("lamp#0", "")]) and brought_back(one, [("x", "It has 4.5 kg.")])
     assert not brought_back(one, [("x", "It has 45 kg.")]) and not brought_back(one, [])
+    assert not brought_back(made("When?", "1987"), [("x", "In 1987.")])
+    for span, said in (
+        ("12 men with asthma", "15 men with asthma"),
+        ("linked to age", "not linked to age"),
+        ("15", "-15"),
+    ):
+        assert not answered(made("What?", span), said) and answered(made("What?", span), f"{span} [1]")
     assert answered(one, "4.5 kg [1]") and not answered(one, "9 kg") and not answered(one, "The passages do not say.")
 
 
@@ -220,7 +243,7 @@ def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_
     assert found["scores"]["own_questions"] and 0 < found["scores"]["questions"] < 24
     assert found["decision"] in ("ship", "reject") and found["trained"]["rows"]["in"] > 0
     page = Path(found["outcome"]["report"]).read_text("utf-8")
-    assert "SimRAG" in page and kept[0]["question"] in page and "their own" not in page
+    assert "SimRAG" in page and kept[0]["question"] in page and "own: they flatter it" in page
     assert json.loads((tmp_path / "run/report.json").read_text("utf-8"))["decision"] == found["decision"]
     assert (tmp_path / "run/answerer").exists() == (found["decision"] == "ship")
     assert load_chat(str(first / "answerer")).invoke("x") is not None
@@ -229,9 +252,16 @@ def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_
 
 def test_a_run_goes_on_and_pays_for_nothing_twice(simrag: Simrag, tmp_path: Path) -> None:
     whole = simrag(kinds={"short": 1.0})
-    silent = ScriptedChat()
-    again = simrag(silent, kinds={"short": 1.0})
-    assert silent.asked == [] and again["scores"] == whole["scores"] and again["kept"] == whole["kept"]
+
+    def never(prompt: str) -> str:
+        raise AssertionError("asked again")
+
+    weights = (tmp_path / "run/round-1/answerer" / ADAPTER).stat().st_mtime_ns
+    again = simrag(AnsweringChat(never), kinds={"short": 1.0})
+    assert again["scores"] == whole["scores"] and again["kept"] == whole["kept"]
+    assert (tmp_path / "run/round-1/answerer" / ADAPTER).stat().st_mtime_ns == weights
+    other = simrag(teacher(), kinds={"short": 1.0}, passages=9)
+    assert other["kept"] < whole["kept"] and (tmp_path / "run/round-1/answerer" / ADAPTER).stat().st_mtime_ns > weights
 
 
 def test_a_teacher_that_talks_nonsense_ends_clearly(simrag: Simrag, tmp_path: Path) -> None:
@@ -251,21 +281,26 @@ def test_tiny_documents_are_refused(simrag: Simrag, tmp_path: Path) -> None:
         simrag(kinds={"song": 1.0})
 
 
-@pytest.mark.parametrize(("gain", "decision"), [(0.3, "ship"), (0.0, "reject"), (-0.3, "reject")])
+@pytest.mark.parametrize(
+    ("before", "after", "decision"),
+    [(0, 24, "ship"), (12, 12, "reject"), (24, 0, "reject"), (12, 13, "reject"), (0, 5, "ship")],
+)
 def test_only_what_is_surely_better_is_shipped(
-    simrag: Simrag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, decision: str
+    simrag: Simrag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int, decision: str
 ) -> None:
-    questions = [{"question": f"Who keeps the {room} room?", "answer": f"Guard {room}"} for room in ROOMS]
-    path = json_lines(tmp_path / "questions.jsonl", questions)
+    asked = [f"Who {does} the {room} room?" for room in ROOMS for does in ("keeps", "guards")]
+    rows = [{"question": question, "answer": "Ann"} for question in asked]
+    path = json_lines(tmp_path / "questions.jsonl", rows)
 
-    def values(folder: Path, system: str, reference: str, held: Any, passages: Any, run: Any) -> Any:
-        return [0.5 + gain * (system == "after") for _ in held]
+    def said(chat: Any, file: Path, wanted: Any, run: Any) -> Any:
+        right = after if file.stem == "after" else before
+        return {name: "Ann [1]" if n < right else "Bob" for n, name in enumerate(wanted)}
         yield
 
-    monkeypatch.setitem(score_node.__globals__, "_values", values)
+    monkeypatch.setitem(score_node.__globals__, "replies", said)
     found = simrag(kinds={"short": 1.0}, questions=str(path), rounds=2)
     assert found["round"] == (1 if decision == "ship" else 2) and found["decision"] == decision
-    assert found["scores"]["questions"] == 12
+    assert found["scores"]["questions"] == 24
     assert (tmp_path / "run/answerer/part.json").exists() == (decision == "ship")
     page = (tmp_path / "run/report.html").read_text("utf-8")
     assert ("An answerer was shipped" in page) == (decision == "ship")
@@ -293,19 +328,26 @@ def test_what_an_answer_is_worth(tmp_path: Path) -> None:
     assert words.value("Deep red [1]") == 1 and 0 < words.value("red") < 1 and words.value("blue") == 0
     assert option.words == "Which?\nA. red\nB. blue" and option.value("B. blue [1]") == 1 and option.value("A") == 0
     assert verdict.value("Yes [2]") == 1 and verdict.value("No") == 0
-    assert verdict == HeldOut("3", "So?", ("yes",))
+    assert verdict == HeldOut("3", "So?", ("yes",), group="line 3")
     assert untold.value("The passages do not say.") == 1 and untold.value("Red [1]") == 0
-    for bad in ({"question": "So?"}, {"question": "Which?", "answer": "C", "options": {"A": "x"}}):
+    for bad in (
+        {"question": "So?"},
+        {"question": "So?", "answer": "A", "options": ["x"]},
+        {"question": "Which?", "answer": "C", "options": {"A": "x"}},
+    ):
         with pytest.raises(TrainingDataError, match="line 1"):
             read_questions(json_lines(tmp_path / "bad.jsonl", [bad]))
 
 
 def test_a_ledger_outlives_a_kill(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "a.jsonl") as ledger:
-        ledger.add({"n": 1})
-    with (tmp_path / "a.jsonl").open("a") as file:
+    path = tmp_path / "deep" / "a.jsonl"
+    ledger = Ledger.open(path)
+    ledger.add({"n": 1})
+    ledger.close()
+    with path.open("a") as file:
         file.write('{"n": 2')
-    with Ledger(tmp_path / "a.jsonl") as ledger:
-        assert ledger.rows == [{"n": 1}]
-        ledger.add({"n": 3})
-    assert [row for _, row in read_rows(tmp_path / "a.jsonl")] == [{"n": 1}, {"n": 3}]
+    ledger = Ledger.open(path)
+    assert ledger.rows == [{"n": 1}]
+    ledger.add({"n": 3})
+    ledger.close()
+    assert [row for _, row in read_rows(path)] == [{"n": 1}, {"n": 3}]

@@ -28,6 +28,7 @@ from artrag.training.lora import save_adapter
 
 HOW = Plan(epochs=1, rate=5e-4, batch=4, warmup=0.05, rank=16, window=1024, evaluations=4, patience=4)
 """A row of the batch is up to 8 examples with the same passages."""
+DONE = "trained.json"
 
 
 def train_answerer(
@@ -40,7 +41,7 @@ def train_answerer(
     plan: Plan = HOW,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train, and leave the part in `out`; a killed run goes on when it is called again.
+    """Train, and leave the part in `out`; a killed run goes on when it is called again, a finished one is not repeated.
 
     Args:
         train: examples of any of the four tasks.
@@ -89,10 +90,12 @@ def train_answerer(
                 known = {name: tensor.float() for name, tensor in load_file(start / ADAPTER).items()}
                 set_peft_model_state_dict(model, known)
             model = model.to(device)
-        each = sum(len(row) // 2 for row in learn) / len(learn)
+        each = sum(len(row) // 2 for row in [*learn, *check]) / (len(learn) + len(check))
         begun_at = sha256(start / ADAPTER) if start else ""
-        told = [sha256(base_weights(folder)), begun_at, asdict(plan), learn, check]
-        mark = sha256_of(json.dumps(told).encode()).hexdigest()
+        about = [sha256(base_weights(folder)), begun_at, asdict(plan), learn, check]
+        mark = sha256_of(json.dumps(about).encode()).hexdigest()
+        if told := _done(out, mark):
+            return told
         run = Run(model, lambda m, rows: branches_loss(m, rows, device) / each, plan, out, device)
         tell = progress or (lambda _what, _share: None)
         trained = run.go(learn, check, counts | {"read": len(learn)}, mark, tell, "fine-tuning")
@@ -109,8 +112,7 @@ def train_answerer(
         options=asdict(plan) | {"rank": rank},
     )
     write_part(out, part)
-    (out / CHECKPOINT).unlink()
-    return {
+    told = {
         "kind": "answerer",
         "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
         "rows": trained.rows | {"dev": len(dev)},
@@ -120,6 +122,19 @@ def train_answerer(
         "seconds": round(time.monotonic() - begun, 1),
         "peak_memory_mb": trained.peak_memory_mb,
     }
+    (out / DONE).write_text(json.dumps({"mark": mark, "told": told}), "utf-8")
+    (out / CHECKPOINT).unlink()
+    return told
+
+
+def _done(out: Path, mark: str) -> dict[str, Any] | None:
+    """What a finished run told, where it was this very one."""
+    try:
+        known = json.loads((out / DONE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    told: dict[str, Any] = known["told"]
+    return told if known["mark"] == mark and (out / ADAPTER).exists() else None
 
 
 def _begun(start: Path, base: Path) -> Part:
@@ -128,18 +143,17 @@ def _begun(start: Path, base: Path) -> Part:
     return part
 
 
-def is_held(passages: object) -> bool:
-    """Are examples about these passages held out? About every seventh."""
-    return sha256_of(repr(passages).encode()).digest()[0] % 7 == 0
-
-
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """(train, dev): about every seventh example is dev, those with the same passages together."""
-    out = [is_held(one.passages or one.question) for one in examples]
-    return (
-        [one for one, held in zip(examples, out, strict=True) if not held],
-        [one for one, held in zip(examples, out, strict=True) if held],
-    )
+    """(train, dev): about every seventh example is dev, those with the same passages together; no question is both."""
+    out = [sha256_of(repr(one.passages or one.question).encode()).digest()[0] % 7 == 0 for one in examples]
+    learn = [one for one, held in zip(examples, out, strict=True) if not held]
+    return learn, unasked([one for one, held in zip(examples, out, strict=True) if held], learn)
+
+
+def unasked(examples: Sequence[Example], others: Sequence[Example]) -> list[Example]:
+    """The examples without those whose question the others ask, too."""
+    known = {normal_question(one.question) for one in others if one.task == "answer"}
+    return [one for one in examples if one.task != "answer" or normal_question(one.question) not in known]
 
 
 def check_apart(train: Sequence[Example], test: Sequence[Example]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -81,8 +82,9 @@ def with_distractors(examples: Sequence[Example], most: int, *, seed: int = 0) -
         assert found is not None
         words = tokenize(" ".join(one.question for one in asked))
         others = [known[row] for row, _ in found.top(words, NEAR + 1) if known[row] != passage]
-        answers = [answer for one in asked for answer in one.answers if len(answer) > 3]
-        others = [other for other in others if not any(answer.lower() in other[0].lower() for answer in answers)]
+        told = {dict(one.options).get(one.answers[0], one.answers[0]).strip() for one in asked}
+        answers = [re.compile(rf"(?<!\w){re.escape(text)}(?!\w)", re.IGNORECASE) for text in told - {""}]
+        others = [other for other in others if not any(answer.search(other[0]) for answer in answers)]
         together = [passage, *draw.sample(others, min(len(others), draw.randint(0, most)))]
         draw.shuffle(together)
         shown[passage] = tuple(together)

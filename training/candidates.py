@@ -1,11 +1,11 @@
 """Candidate answers: the spans of a passage that a question could ask for, found by rule and by a model."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from artrag.text import STOP_WORDS
+from artrag.text import STOP_WORDS, numbers
 
 SpanKind = Literal["number", "name", "term", "phrase"]
 SHORTEST, LONGEST = 2, 80
@@ -13,13 +13,16 @@ SHORTEST, LONGEST = 2, 80
 MOST_WORDS = 8
 
 _NUMBER = re.compile(
-    r"(?<![\w.])(?:[$€£]\s?)?\d[\d,]*(?:\.\d+)?(?:\s?(?:%|per ?cent|[mkµnμ]?[glm]\b|[a-zµ]{1,3}/[a-z]{1,3}\b))?"
-    r"(?:\s(?:million|billion|years?|months?|weeks?|days?|hours?|minutes?|patients?|people|times)\b)?"
+    r"(?<![\w.,–−-])(?:[$€£] ?)?\d[\d,]*(?:\.\d+)?(?![\w–−-])(?! ?[–−-] ?\d)"
+    r"(?: ?(?:%|per ?cent|[cmkµnμ]?[glm]\b|[a-zµ]{1,3}/[a-z]{1,3}\b))?"
+    r"(?: (?:million|billion|years?|months?|weeks?|days?|hours?|minutes?|patients?|people|times)\b)?"
 )
-_NAME = re.compile(r"\b[A-Z][\w'’-]*(?:\s(?:of|the|and|de|von)\s[A-Z][\w'’-]*|\s[A-Z][\w'’-]*)+")
+_NAME = re.compile(r"\b[A-Z][\w'’-]*(?: (?:of|the|and|de|von) [A-Z][\w'’-]*| [A-Z][\w'’-]*)+")
 _TERM = re.compile(r"\b(?:[A-Z]{2,}[\w-]*|\w+-[A-Z0-9]\w*|[a-z]+[A-Z]\w*)\b")
-_WORD = re.compile(r"[A-Za-zÀ-ɏ][\w'’-]*")
-_STARTS = re.compile(r"(?:^|[.!?]\s+)(\w+)")
+_WORD = re.compile(r"(?<!\w)[A-Za-zÀ-ɏ][\w'’-]*")
+
+
+_OPENERS = STOP_WORDS | frozenset("since although though however thus therefore moreover despite among within".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,9 @@ def spans(passage: str) -> list[Span]:
     Numbers with their units, names of several words, abbreviations and code names, and runs of two to four words
     between function words.
     """
-    first_words = {found.start(1) for found in _STARTS.finditer(passage)}
     found = [
         *_matches(_NUMBER, passage, "number"),
-        *(span for span in _matches(_NAME, passage, "name") if not _only_a_start(span, first_words)),
+        *filter(None, (_without_opener(span) for span in _matches(_NAME, passage, "name"))),
         *_matches(_TERM, passage, "term"),
         *_phrases(passage),
     ]
@@ -63,9 +65,9 @@ def named_by_model(reply: str, passage: str) -> list[Span]:
     found: dict[str, Span] = {}
     for line in reply.splitlines():
         text = re.sub(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+", "", line).strip().strip("\"'.;,")
-        at = passage.find(text)
-        if at >= 0 and usable(text):
-            found.setdefault(text.lower(), Span(text, at, kind_of(text)))
+        at = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", passage) if usable(text) else None
+        if at:
+            found.setdefault(text.lower(), Span(text, at.start(), kind_of(text)))
     return list(found.values())
 
 
@@ -98,7 +100,8 @@ def distractors(answer: str, others: Iterable[Span], passage: str, most: int) ->
     fitting = []
     for span in others:
         low = span.text.lower()
-        if span.kind == kind and low not in known and low not in passage.lower() and not _alike(low, answer.lower()):
+        same = _alike(low, answer.lower()) or (kind == "number" and numbers(low) == numbers(answer))
+        if span.kind == kind and low not in known and low not in passage.lower() and not same:
             known.add(low)
             fitting.append((_unit(span.text) != unit, abs(len(span.text) - len(answer)), span.text))
     return [text for _, _, text in sorted(fitting)[:most]]
@@ -116,10 +119,12 @@ def _matches(pattern: re.Pattern[str], passage: str, kind: SpanKind) -> list[Spa
     return [Span(found[0].rstrip(".,"), found.start(), kind) for found in pattern.finditer(passage)]
 
 
-def _only_a_start(span: Span, first_words: Sequence[int] | set[int]) -> bool:
-    """Is it but a function word that opens a sentence and one name, such as "The Lamp"?"""
-    words = span.text.split()
-    return span.start in first_words and len(words) == 2 and words[0].lower() in STOP_WORDS
+def _without_opener(span: Span) -> Span | None:
+    """A name without the function word that a sentence begins with ("Since Germany"); None where one word is left."""
+    first, _, rest = span.text.partition(" ")
+    if first.lower() not in _OPENERS:
+        return span
+    return Span(rest, span.start + len(first) + 1, span.kind) if " " in rest else None
 
 
 def _phrases(passage: str) -> list[Span]:

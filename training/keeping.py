@@ -11,7 +11,7 @@ from typing import Literal
 
 from artrag.evaluation.metrics import normal_tokens, token_f1
 from artrag.evaluation.predictions import normal_question
-from artrag.evidence import is_refusal
+from artrag.evidence import is_refusal, without_marks
 from artrag.text import terms
 
 PairKind = Literal["short", "choice", "claim"]
@@ -26,6 +26,7 @@ Reason = Literal[
     "the model does not answer it",
 ]
 REASONS: tuple[Reason, ...] = Reason.__args__  # type: ignore[attr-defined]
+CLAIM_START = "Is it true that "
 SHORTEST, LONGEST = 12, 250
 """Characters of a question."""
 SAME = 0.7
@@ -40,7 +41,14 @@ _POINTS = re.compile(
     r"results?|patients?|participants?|groups?|women|men|children|subjects?)\b(?!\s(?:of|with|who|in|from|at|on)\b)",
     re.IGNORECASE,
 )
-_PRONOUN = re.compile(r"\b(?:he|she|they|we|i|you|our|my|his|her|their|them|him|us|this|these|those)\b", re.IGNORECASE)
+_BARE = re.compile(
+    r"\b(?:participants?|researchers?|investigators?|authors?|abstract|primary (?:endpoint|outcome))\b"
+    r"(?!\s(?:of|with|who|in|from|at|on)\b)",
+    re.IGNORECASE,
+)
+_PRONOUN = re.compile(r"\b(?:he|she|they|we|you|our|my|his|her|their|them|him|this|these|those)\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|no|never|none|without|neither|nor|\w+n['’]t)\b", re.IGNORECASE)
+_FIGURE = re.compile(r"[-−–]?\d[\d.,]*")
 _EARLY_IT = re.compile(r"^(?:\W*\w+){0,4}?\W*\bits?\b", re.IGNORECASE)
 
 
@@ -72,15 +80,16 @@ class Pair:
 def fault(pair: Pair) -> Reason | None:
     """Why a pair is unusable by itself; None where it is fine."""
     asked = " ".join(pair.question.split())
+    told = asked.removeprefix(CLAIM_START) if pair.kind == "claim" else asked
     if not SHORTEST <= len(asked) <= LONGEST or not asked.endswith(("?", "？")) or asked.count("?") > 1:
         return "not one question"
-    if _POINTS.search(asked) or _PRONOUN.search(asked) or _EARLY_IT.search(asked):
+    if _POINTS.search(told) or _BARE.search(told) or _PRONOUN.search(told) or _EARLY_IT.search(told):
         return "needs its text"
     if pair.span not in pair.text or not normal_tokens(pair.span):
         return "not an answer in its passage"
     if pair.kind != "claim":
-        said, told = set(terms(pair.span)), set(terms(asked))
-        if said and said <= told:
+        said = set(terms(pair.span))
+        if said and said <= set(terms(asked)):
             return "the answer is in the question"
     if pair.kind == "choice" and len(pair.options) < 3:
         return "too few wrong options"
@@ -113,12 +122,15 @@ def brought_back(pair: Pair, found: Sequence[tuple[str, str]]) -> bool:
         pair: the question.
         found: (id, text) of the passages that retrieval brings by the question alone.
     """
-    return any(name == pair.passage or (len(pair.span) > 3 and pair.span in text) for name, text in found)
+    telling = " " in pair.span and any(map(str.isalpha, pair.span))  # "1987" stands in many passages
+    return any(name == pair.passage or (telling and pair.span in text) for name, text in found)
 
 
 def answered(pair: Pair, said: str) -> bool:
-    """Does what the model says from the passage mean the pair's answer?"""
-    return not is_refusal(said) and token_f1(said, [pair.span]).value >= SAME
+    """Does what the model says from the passage mean the pair's answer: about its words, its numbers and negations?"""
+    said = without_marks(said)
+    alike = all(pattern.findall(said.lower()) == pattern.findall(pair.span.lower()) for pattern in (_FIGURE, _NEGATION))
+    return alike and not is_refusal(said) and token_f1(said, [pair.span]).value >= SAME
 
 
 def _shared(one: frozenset[str], other: frozenset[str]) -> float:

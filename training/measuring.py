@@ -32,6 +32,8 @@ class HeldOut:
     question: str
     answers: tuple[str, ...]
     options: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    """What it is about: questions with the same group are no independent witnesses."""
 
     @property
     def words(self) -> str:
@@ -63,28 +65,33 @@ def read_questions(path: Path) -> list[HeldOut]:
             row["answers"] if isinstance(row.get("answers"), list) and not row.get("options") else [row.get("answer")]
         )
         answers = tuple(str(one) for one in given if one not in (None, ""))
-        options = tuple((str(key), str(text)) for key, text in (row.get("options") or {}).items())
-        if not str(row.get("question", "")).strip() or (given and not answers):
+        asked, choices = row.get("question"), row.get("options") or {}
+        if not isinstance(choices, dict):
+            raise TrainingDataError(f"line {number} of {str(path)!r}: write its options as {{key: words}}")
+        options = tuple((str(key), str(text)) for key, text in choices.items())
+        if not isinstance(asked, str) or not asked.strip() or (given and not answers):
             raise TrainingDataError(f"line {number} of {str(path)!r} has no question and answer: give each line both")
         if options and answers[0] not in dict(options):
             raise TrainingDataError(
                 f"line {number} of {str(path)!r}: the answer {answers[0]!r} is no key of its options"
             )
-        made.append(HeldOut(str(row.get("id", number)), str(row["question"]), answers, options))
+        made.append(HeldOut(str(row.get("id", number)), asked, answers, options, f"line {number}"))
     return made
 
 
 def of_pairs(pairs: Sequence[Pair]) -> list[HeldOut]:
     """A model's own questions as held-out ones: for want of people's."""
+    numbers = range(1, len(pairs) + 1)
     return [
-        HeldOut(f"own-{number}", one.question, (one.answer,), one.options) for number, one in enumerate(pairs, start=1)
+        HeldOut(f"own-{n}", one.question, (one.answer,), one.options, one.passage)
+        for n, one in zip(numbers, pairs, strict=True)
     ]
 
 
 def messages(one: HeldOut, passages: Sequence[Document] | None) -> list[BaseMessage]:
     """The prompt of a question: from passages, or from what the model knows."""
     if passages is None:
-        return prompts.load("solve").format_messages(question=one.words)
+        return prompts.load("direct").format_messages(question=one.words)
     return prompts.load("answer").format_messages(passages=numbered(passages), question=one.words)
 
 

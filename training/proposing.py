@@ -11,16 +11,17 @@ from artrag import prompts
 from artrag.index.catalog import StoredChunk
 from artrag.text import sentences
 from artrag.training.candidates import Span, distractors, named_by_model, spans
-from artrag.training.keeping import Pair, PairKind
+from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
 SHORTEST_CHUNK = 200
 """Characters; shorter chunks answer little."""
 A_PASSAGE = 5
 """Candidates of a passage that are asked for."""
 OPTIONS = 4
+FEWEST_WORDS = 5
+"""Words that a claim has at least."""
 KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
 """How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
-CLAIM = "Is it true that {claim}?"
 _OPENERS = frozenset("a an the in on at of for with to by from after before during all most some both each".split())
 
 
@@ -83,7 +84,7 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
     """
     chunk, span = candidate.chunk, candidate.span
     draw = random.Random(f"{seed} {chunk.id} {span.text}")  # noqa: S311
-    question = " ".join(reply.strip().strip('"').split())
+    question = " ".join(reply.strip().strip('"').split()).removeprefix("Question: ")
     short = Pair("short", question, span.text, span.text, chunk.id, chunk.text, chunk.context)
     if candidate.kind == "short":
         return short
@@ -94,12 +95,23 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
         options = tuple((chr(ord("A") + n), text) for n, text in enumerate(texts))
         right = next(key for key, text in options if text == span.text)
         return replace(short, kind="choice", answer=right, options=options)
-    told = next((one for one in sentences(chunk.text) if span.text in one), "")
+    told, at = _sentence(chunk.text, span)
     holds = not wrong or draw.random() < 0.5
-    claim = _within(told if holds else told.replace(span.text, wrong[0], 1))
-    return replace(
-        short, kind="claim", question=CLAIM.format(claim=claim) if told else "", answer="Yes" if holds else "No"
-    )
+    claim = _within(told if holds else f"{told[:at]}{wrong[0]}{told[at + len(span.text) :]}")
+    asked = f"{CLAIM_START}{claim}?" if told else ""
+    return replace(short, kind="claim", question=asked, answer="Yes" if holds else "No")
+
+
+def _sentence(text: str, span: Span) -> tuple[str, int]:
+    """The whole sentence that a span stands in, and where it stands there; empty where it is but a heading or a row."""
+    begin = 0
+    for one in sentences(text):
+        begin = text.index(one, begin)
+        if begin <= span.start < begin + len(one):
+            whole = one.endswith(".") and len(one.split()) >= FEWEST_WORDS and not one.startswith(("|", "#"))
+            return (one, span.start - begin) if whole else ("", 0)
+        begin += len(one)
+    return "", 0
 
 
 def _within(sentence: str) -> str:

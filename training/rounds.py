@@ -1,8 +1,14 @@
 """The folder of a SimRAG run: one folder a round, with everything that was said, kept, rejected, trained and scored."""
 
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from artrag.evaluation.predictions import normal_question
 from artrag.evaluation.rows import read_rows, write_rows
 from artrag.training.answerer_data import Example
 from artrag.training.keeping import Pair
@@ -11,13 +17,21 @@ EXTRACTED, POSED, ANSWERED = "extracted.jsonl", "posed.jsonl", "answered.jsonl"
 PROPOSED, KEPT, REJECTED = "proposed.jsonl", "kept.jsonl", "rejected.jsonl"
 PART = "answerer"
 ROUND, SCORES = "round.json", "scores.json"
+HELD = 7
+"""One passage of so many is held out to choose the checkpoint, and another to measure by."""
 
 
 def round_folder(run: str, number: int) -> Path:
     """The folder of a round, counted from 1."""
-    folder = Path(run) / f"round-{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(run) / f"round-{number}"
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(value, ensure_ascii=False, indent=1), "utf-8")
+    os.replace(beside, path)
 
 
 def write_pairs(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -32,15 +46,41 @@ def read_pairs(path: Path) -> list[Pair]:
     return [pair_of(row) for _, row in read_rows(path)]
 
 
-def pair_of(row: dict[str, Any]) -> Pair:
+def pair_of(row: Mapping[str, Any]) -> Pair:
     """A pair from its line."""
     fields = {name: row[name] for name in ("kind", "question", "answer", "span", "passage", "text", "context")}
     return Pair(**fields, options=tuple((key, text) for key, text in row["options"]))
 
 
-def earlier_pairs(run: str, number: int) -> list[Pair]:
-    """The pairs that earlier rounds kept."""
-    return [one for earlier in range(1, number) for one in read_pairs(round_folder(run, earlier) / KEPT)]
+def kept_pairs(run: str, until: int) -> list[Pair]:
+    """The pairs that the rounds up to and with this one kept."""
+    return [one for number in range(1, until + 1) for one in read_pairs(round_folder(run, number) / KEPT)]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Kept pairs by what they serve for: no passage and no question serves for two."""
+
+    train: list[Pair]
+    dev: list[Pair]
+    test: list[Pair]
+
+
+def parted(pairs: Sequence[Pair], *, test: bool) -> Parts:
+    """About every seventh passage is dev and, where one is wanted, another seventh is test; at least one of each.
+
+    Of questions that several passages gave, those of train stay.
+    """
+    names = sorted({one.passage for one in pairs}, key=lambda name: sha256(name.encode()).digest())
+    size = max(1, len(names) // HELD)
+    held = names[:size], names[size : 2 * size] if test else []
+    train = [one for one in pairs if one.passage not in held[0] and one.passage not in held[1]]
+    asked = {normal_question(one.question) for one in train}
+    dev, own = (
+        [one for one in pairs if one.passage in side and normal_question(one.question) not in asked] for side in held
+    )
+    known = {normal_question(one.question) for one in dev}
+    return Parts(train, dev, [one for one in own if normal_question(one.question) not in known])
 
 
 def example_of(one: Pair) -> Example:

@@ -13,7 +13,7 @@ from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.loop import LOSSES
-from artrag.training.rounds import KEPT, PART, REJECTED, ROUND, SCORES, round_folder
+from artrag.training.rounds import KEPT, PART, REJECTED, ROUND, SCORES, round_folder, write_json
 
 SHIPPED = "answerer"
 
@@ -38,15 +38,20 @@ def _conclude(state: SimragState) -> dict[str, Any]:
 
     folder = Path(state["run"])
     outcome: dict[str, Any] = {"decision": "reject", "answerer": ""}
-    if not state["kept"]:
+    scores = state.get("scores") or {}
+    if not scores:
         outcome["why"] = f"none of {state['proposed']} proposed pairs was kept, so there was nothing to learn from"
     else:
-        gain = state["scores"]["gain"]
+        gain, better = scores["gain"], state["decision"] == "ship"
         told = f"{100 * gain['value']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-        better = state["decision"] == "ship"
-        outcome["why"] = f"the gain on held-out questions is {told}" + ("" if better else ": not surely above zero")
+        few = " over too few questions to tell" if gain["low"] > 0 and not better else ""
+        outcome["why"] = f"the gain on held-out questions is {told}{few}"
         if better:
             outcome |= {"decision": "ship", "answerer": str(_ship(folder, state["round"]))}
+        elif not few:
+            outcome["why"] += ", which is not surely above zero"
+    if not outcome["answerer"]:
+        shutil.rmtree(folder / SHIPPED, ignore_errors=True)  # of an earlier run with other arguments
     rounds = [_round(state["run"], number) for number in range(1, state["round"] + 1)]
     last = round_folder(state["run"], state["round"])
     outcome["report"] = str(
@@ -59,14 +64,12 @@ def _conclude(state: SimragState) -> dict[str, Any]:
             _rows(last / REJECTED),
         )
     )
-    beside = folder / ".report.json"
-    beside.write_text(json.dumps(outcome | {"rounds": rounds}, ensure_ascii=False, indent=1), "utf-8")
-    os.replace(beside, folder / "report.json")
+    write_json(folder / "report.json", outcome | {"rounds": rounds})
     return outcome
 
 
 def _ship(folder: Path, number: int) -> Path:
-    """Copy the round's answerer, in one step."""
+    """Copy the round's answerer; a kill leaves none, or a whole one."""
     beside, place = folder / f".{SHIPPED}.new", folder / SHIPPED
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(round_folder(str(folder), number) / PART, beside)

@@ -9,6 +9,7 @@ from artrag.errors import UsageError
 from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
+from artrag.training.answerer_sets import load_examples
 from artrag.training.measuring import read_questions
 from artrag.training.proposing import KINDS
 
@@ -19,7 +20,8 @@ ROUNDS = 2
 def plan() -> Runnable[Any, Any]:
     """A node that settles the index, the kinds of questions, the passages a round, and the rounds.
 
-    Reads and writes `index`, `passages`, `kinds`, `rounds`; reads `run`, `questions`.
+    Reads and writes `passages`, `kinds`, `rounds`; reads `run`, `questions`, `mix`; writes `index`, and
+    begins `round`, `scores` and `decision`.
 
     Raises:
         UsageError: a kind of question is unknown, or the run is not named.
@@ -32,15 +34,21 @@ def plan() -> Runnable[Any, Any]:
         kinds = dict(state.get("kinds") or KINDS)
         if unknown := kinds.keys() - KINDS.keys():
             raise UsageError(f"there are no questions of the kind {min(unknown)!r}: there are {', '.join(KINDS)}")
+        if not sum(kinds.values()) > 0 or min(kinds.values()) < 0:
+            raise UsageError(f"the kinds of questions are weighted {kinds}: give one of them a weight above 0")
+        mixed = yield Call(load_examples, None, tuple(map(Path, state.get("mix") or [])))
+        run.tell(f"{len(mixed[0])} examples are mixed in")
         if state.get("questions"):
             held = yield Call(read_questions, None, (Path(state["questions"]),))
             run.tell(f"{len(held)} held-out questions")
         return {
-            "index": state.get("index") or str(Path(state["run"]) / "index"),
+            "index": str(Path(state["run"]) / "index"),
             "passages": state.get("passages") or PASSAGES,
             "kinds": kinds,
             "rounds": state.get("rounds") or ROUNDS,
             "round": 0,
+            "scores": {},
+            "decision": "",
         }
 
     return node("plan", body)

@@ -5,19 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag.errors import TrainingDataError
 from artrag.index.catalog import StoredChunk
 from artrag.index.store import Index
-from artrag.nodes.asking_all import ask_all
+from artrag.nodes.asking_all import replies
 from artrag.nodes.node import Run, node
 from artrag.nodes.situating import opened
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.candidates import Span, spans
-from artrag.training.ledger import Ledger
 from artrag.training.proposing import Candidate, candidates, extraction, pair, posing, sample
 from artrag.training.rounds import EXTRACTED, POSED, PROPOSED, round_folder, write_pairs
 
@@ -31,7 +29,7 @@ def propose(teacher: Runnable[Any, Any]) -> Runnable[Any, Any]:
     First the teacher names candidate answers of each passage, then it asks for some of them. Every reply is kept: a
     killed run goes on.
 
-    Reads `run`, `index`, `round`, `passages`, `kinds`; writes `proposed`.
+    Reads `run`, `index`, `round`, `passages`, `kinds`; writes `round` and `proposed`.
 
     Raises:
         TrainingDataError: no passage of the index is long enough to ask about.
@@ -42,19 +40,15 @@ def propose(teacher: Runnable[Any, Any]) -> Runnable[Any, Any]:
         folder = round_folder(state["run"], number)
         chosen, others = yield Call(_chosen, None, (Path(state["index"]), state["passages"], number))
         chat = yield Call(opened, None, (teacher,))
-        named = yield from _asked(chat, folder / EXTRACTED, {chunk.id: extraction(chunk) for chunk in chosen}, run)
-        found = [
-            one
-            for chunk in chosen
-            for one in candidates(chunk, named.get(chunk.id, ""), kinds=state["kinds"], seed=number)
-        ]
-        run.progress("candidates found", len(found), len(found))
-        asked = {_key(one): posing(one) for one in found if one.kind != "claim"}
-        posed = yield from _asked(chat, folder / POSED, asked, run)
-        pairs = [pair(one, posed.get(_key(one), ""), others, seed=number) for one in found]
-        yield Call(write_pairs, None, (folder / PROPOSED, [asdict(one) for one in pairs]))
-        run.tell(f"{len(pairs)} pairs from {len(chosen)} passages")
-        return {"round": number, "proposed": len(pairs)}
+        wanted = {chunk.id: extraction(chunk) for chunk in chosen}
+        named = yield from replies(chat, folder / EXTRACTED, wanted, run)
+        found = yield Call(_candidates, None, (chosen, named, state["kinds"], number))
+        posed = yield from replies(
+            chat, folder / POSED, {_name(one): posing(one) for one in found if one.kind != "claim"}, run
+        )
+        count = yield Call(_write, None, (folder / PROPOSED, found, posed, others, number))
+        run.tell(f"{count} pairs from {len(chosen)} passages")
+        return {"round": number, "proposed": count}
 
     return node("propose", body)
 
@@ -71,20 +65,16 @@ def _chosen(index: Path, count: int, seed: int) -> tuple[list[StoredChunk], list
     return chosen, [span for chunk in sample(chunks, DISTRACTORS_FROM, seed=seed) for span in spans(chunk.text)]
 
 
-def _key(one: Candidate) -> str:
+def _candidates(
+    chosen: list[StoredChunk], named: dict[str, str], kinds: dict[str, float], seed: int
+) -> list[Candidate]:
+    return [one for chunk in chosen for one in candidates(chunk, named.get(chunk.id, ""), kinds=kinds, seed=seed)]
+
+
+def _write(path: Path, found: list[Candidate], posed: dict[str, str], others: list[Span], seed: int) -> int:
+    write_pairs(path, [asdict(pair(one, posed.get(_name(one), ""), others, seed=seed)) for one in found])
+    return len(found)
+
+
+def _name(one: Candidate) -> str:
     return f"{one.chunk.id} {one.span.start} {one.span.text}"
-
-
-def _asked(chat: Any, path: Path, wanted: dict[str, list[BaseMessage]], run: Run) -> Steps[dict[str, str]]:
-    """The reply to each, from the file where it is there already."""
-    with Ledger(path) as ledger:
-        known = {row["key"]: row["said"] for row in ledger.rows}
-        left = [key for key in wanted if key not in known]
-
-        def keep(number: int, said: str) -> None:
-            known[left[number]] = said
-            ledger.add({"key": left[number], "said": said})
-            run.progress(path.stem, len(known), len(wanted))
-
-        yield from ask_all(chat, [wanted[key] for key in left], run, keep)
-    return known
