@@ -138,12 +138,25 @@ class SimragInput(TypedDict, total=False):
     ]
     run: Annotated[str, Field(description="Folder that everything goes into.", examples=[".artrag/simrag"])]
     questions: Annotated[
-        str, Field(description="Held-out questions with their answers, .jsonl; without, the model's own are held out.")
+        str,
+        Field(
+            description="Held-out questions with their answers, .jsonl; without, the model's own are held out.",
+            examples=["examples/questions.jsonl"],
+        ),
     ]
-    mix: Annotated[list[str], Field(description="Examples to mix in, .jsonl, so that nothing else is forgotten.")]
-    passages: Annotated[int, Field(description="Passages that are asked about, each round.", ge=1)]
-    kinds: Annotated[dict[str, float], Field(description="How often each kind is asked: short, choice, claim.")]
-    rounds: Annotated[int, Field(description="Rounds at most.", ge=1, le=10)]
+    mix: Annotated[
+        list[str],
+        Field(description="Examples to mix in, .jsonl, so that nothing else is forgotten.", examples=[["mine.jsonl"]]),
+    ]
+    passages: Annotated[int, Field(description="Passages that are asked about, each round.", ge=1, examples=[200])]
+    kinds: Annotated[
+        dict[str, float],
+        Field(
+            description="How often each kind is asked: short, choice, claim.",
+            examples=[{"short": 0.5, "choice": 0.3, "claim": 0.2}],
+        ),
+    ]
+    rounds: Annotated[int, Field(description="Rounds at most.", ge=1, le=10, examples=[2])]
 
 
 class SimragState(SimragInput, total=False):

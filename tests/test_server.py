@@ -24,6 +24,7 @@ from artrag.models import load_embedder
 pytestmark = pytest.mark.server
 
 GRAPHS = {"art", "contextual_rag", "ingest", "simrag"}
+SIMRAG = {"paths", "run", "questions", "mix", "passages", "kinds", "rounds"}
 ANSWER = "After treatment participants improved by 4.2 points."
 QUESTION = {"question": "By how many points did participants of the Alphadrug trial improve?"}
 
@@ -161,7 +162,8 @@ async def test_all_graphs_are_served(client: LangGraphClient) -> None:
 async def test_forms_are_described(client: LangGraphClient, graph: str) -> None:
     schemas: Any = await client.assistants.get_schemas(await assistant(client, graph))
     inputs, settings = schemas["input_schema"]["properties"], schemas["context_schema"]["properties"]
-    assert set(inputs) == ({"paths", "index"} if graph == "ingest" else {"question"})
+    wanted = {"ingest": {"paths", "index"}, "simrag": SIMRAG}.get(graph, {"question"})
+    assert set(inputs) == wanted
     assert all(field["description"] and field["examples"] for field in inputs.values())
     assert {"chat", "index", "k", "rounds", "review", "abstain_below"} <= set(settings)
     assert all(field["description"] for field in settings.values())
@@ -265,3 +267,16 @@ async def test_documents_are_ingested_and_asked_about(
     assert (report["documents"], report["added"], report["skipped"]) == (2, 2, [])
     found = await run(client, None, "contextual_rag", input=QUESTION, context={"index": inputs["index"]})
     assert found["citations"][0]["document"] == "alphadrug.md"
+
+
+async def test_documents_that_a_teacher_makes_nothing_of(
+    client: LangGraphClient, said: OpenAIServer, tmp_path: Path
+) -> None:
+    said.script = ["bla bla"] * 12
+    text = "The Alphadrug trial of 2019 ran in Basel. " + "It enrolled 40 adults with a cough, in two groups. " * 6
+    (tmp_path / "trial.md").write_text(f"# Alphadrug\n\n{text}\n", "utf-8")
+    inputs = {"paths": [str(tmp_path / "trial.md")], "run": str(tmp_path / "run"), "kinds": {"short": 1.0}, "rounds": 1}
+    found = await run(client, None, "simrag", input=inputs)
+    assert "__error__" not in found, found
+    assert (found["decision"], found["kept"]) == ("reject", 0) and found["proposed"] > 0
+    assert "nothing to learn from" in found["outcome"]["why"] and Path(found["outcome"]["report"]).is_file()

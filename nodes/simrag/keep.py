@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag import prompts
@@ -54,7 +55,8 @@ def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any
         # A claim is its passage's own sentence, or that with another word in it: nobody need be asked whether it holds.
         asked = {n: one for n, one in left.items() if n not in reasons and one.kind != "claim"}
         chat = yield Call(opened, None, (teacher,))
-        said = yield from replies(chat, folder / ANSWERED, {str(n): _asking(one) for n, one in asked.items()}, run)
+        wanted = yield Call(_asking, None, (asked,))
+        said = yield from replies(chat, folder / ANSWERED, wanted, run)
         reasons |= {
             n: "the model does not answer it"
             for n, one in asked.items()
@@ -94,10 +96,11 @@ def _not_found(index: Path, embedder: Embeddings, pairs: Mapping[int, Pair], run
     return reasons
 
 
-def _asking(one: Pair) -> Any:
-    """The prompt that asks for an answer from the passage, without the options."""
-    passages = numbered([Document(one.text, metadata={"context": one.context})])
-    return prompts.load("answer").format_messages(passages=passages, question=one.question)
+def _asking(pairs: Mapping[int, Pair]) -> dict[str, list[BaseMessage]]:
+    """The prompts that ask for an answer from the passage, without the options."""
+    prompt = prompts.load("answer")
+    shown = {n: numbered([Document(one.text, metadata={"context": one.context})]) for n, one in pairs.items()}
+    return {str(n): prompt.format_messages(passages=shown[n], question=one.question) for n, one in pairs.items()}
 
 
 def _write(folder: Path, number: int, pairs: list[Pair], reasons: Mapping[int, Reason]) -> dict[str, Any]:

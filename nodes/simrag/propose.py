@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag.errors import TrainingDataError
@@ -40,12 +41,11 @@ def propose(teacher: Runnable[Any, Any]) -> Runnable[Any, Any]:
         folder = round_folder(state["run"], number)
         chosen, others = yield Call(_chosen, None, (Path(state["index"]), state["passages"], number))
         chat = yield Call(opened, None, (teacher,))
-        wanted = {chunk.id: extraction(chunk) for chunk in chosen}
+        wanted = yield Call(_extractions, None, (chosen,))  # prompts are files
         named = yield from replies(chat, folder / EXTRACTED, wanted, run)
         found = yield Call(_candidates, None, (chosen, named, state["kinds"], number))
-        posed = yield from replies(
-            chat, folder / POSED, {_name(one): posing(one) for one in found if one.kind != "claim"}, run
-        )
+        wanted = yield Call(_posings, None, (found,))
+        posed = yield from replies(chat, folder / POSED, wanted, run)
         count = yield Call(_write, None, (folder / PROPOSED, found, posed, others, number))
         run.tell(f"{count} pairs from {len(chosen)} passages")
         return {"round": number, "proposed": count}
@@ -63,6 +63,14 @@ def _chosen(index: Path, count: int, seed: int) -> tuple[list[StoredChunk], list
             f"no passage of {str(index)!r} is long enough to ask about: give documents with more than a few lines"
         )
     return chosen, [span for chunk in sample(chunks, DISTRACTORS_FROM, seed=seed) for span in spans(chunk.text)]
+
+
+def _extractions(chosen: list[StoredChunk]) -> dict[str, list[BaseMessage]]:
+    return {chunk.id: extraction(chunk) for chunk in chosen}
+
+
+def _posings(found: list[Candidate]) -> dict[str, list[BaseMessage]]:
+    return {_name(one): posing(one) for one in found if one.kind != "claim"}
 
 
 def _candidates(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag.errors import TrainingDataError
@@ -58,7 +59,7 @@ def score(student: str, embedder: Embeddings) -> Runnable[Any, Any]:
         for system, (reference, passages) in systems.items():
             chat = yield Call(load_chat, None, (reference,))
             chat = chat.model_copy(update={"max_tokens": MOST_TOKENS})
-            wanted = {str(n): messages(one, read) for n, (one, read) in enumerate(zip(held, passages, strict=True))}
+            wanted = yield Call(_asking, None, (held, passages))
             said = yield from replies(chat, folder / f"{system.replace(' ', '-')}.jsonl", wanted, run)
             values[system] = [one.value(said.get(str(n), "")) for n, one in enumerate(held)]
         own = not state.get("questions")
@@ -95,6 +96,10 @@ def _held_out(state: SimragState) -> tuple[list[HeldOut], int]:
 def _passages(index: Path, embedder: Embeddings, held: Sequence[HeldOut], run: Run) -> list[list[Document]]:
     with closing(Index.open(index, embedder=embedder)) as opened:
         return [[hit.to_document() for hit in opened.search(one.question, k=run.settings.k)] for one in held]
+
+
+def _asking(held: Sequence[HeldOut], passages: Sequence[list[Document] | None]) -> dict[str, list[BaseMessage]]:
+    return {str(n): messages(one, read) for n, (one, read) in enumerate(zip(held, passages, strict=True))}
 
 
 def _scores(values: dict[System, list[float]], held: Sequence[HeldOut]) -> dict[str, Any]:
