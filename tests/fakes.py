@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -19,6 +21,25 @@ from langchain_core.retrievers import BaseRetriever
 from artrag.protocols import Doubt, Subquestion
 
 ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def tiny_matrices(*modules: Any) -> Iterator[pytest.MonkeyPatch]:
+    """For trainings of tiny models: they are fastest on one core and in float32, whatever this machine has.
+
+    `modules` are those, beside the loop's, that ask `place` where to compute.
+    """
+    import torch
+
+    from artrag.training import lora, lora_batches
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (lora, lora_batches, *modules):
+            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+        yield patch
+    torch.set_num_threads(before)
 
 
 class ScriptedChat(BaseChatModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import json_lines, tiny_tokenizer
+from fakes import json_lines, tiny_matrices, tiny_tokenizer
 from langchain_core.messages import HumanMessage
 from test_causal import make_base
 
@@ -19,7 +19,7 @@ from artrag.models.parts import MANIFEST, read_part
 from artrag.models.weights import ADAPTER
 from artrag.nodes.answer import NOTHING_FOUND
 from artrag.passages import numbered
-from artrag.training import answerer, loop, lora, lora_batches
+from artrag.training import answerer, loop
 from artrag.training.answerer import HOW, check_apart, train_answerer
 from artrag.training.answerer_data import (
     BRANCHES,
@@ -40,15 +40,8 @@ TINY = replace(HOW, epochs=8, rate=1e-2, rank=4, batch=2, window=700, evaluation
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, answerer):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(answerer):
         yield
-    torch.set_num_threads(before)
 
 
 def counted() -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ROOT, json_lines, passage, tiny_tokenizer
+from fakes import ROOT, json_lines, passage, tiny_matrices, tiny_tokenizer
 
 from artrag.errors import PartError, PromptTooLongError, TrainingDataError, UnknownModelError
 from artrag.evaluation.labels import Label
@@ -35,16 +35,8 @@ TOY = Plan(epochs=12, rate=2e-2, batch=8, evaluations=1, patience=99, window=256
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
-    """They are fastest on one core and in float32, whatever this machine has."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, causal_model):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(causal_model):
         yield
-    torch.set_num_threads(before)
 
 
 def make_base(folder: Path, seed: int) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import passage, tiny_tokenizer
+from fakes import passage, tiny_matrices, tiny_tokenizer
 
 from artrag.errors import ModelUnavailableError, PartError, TrainingDataError
 from artrag.evaluation.predictions import Prediction, RecordedAnswer, Stage
@@ -19,7 +19,7 @@ from artrag.models.parts import MANIFEST, Part, probability, read_part
 from artrag.models.trained import EMPTY
 from artrag.models.weights import ADAPTER, CONFIG, quiet
 from artrag.protocols import Asker, Truster
-from artrag.training import encoder, loop, lora, lora_batches
+from artrag.training import encoder, loop, lora_batches
 from artrag.training.encoder import train_encoder_asker, train_encoder_truster
 from artrag.training.encoder_data import (
     answers_seen,
@@ -37,16 +37,9 @@ TRAINERS = {"asker": train_encoder_asker, "truster": train_encoder_truster}
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
     """They are fastest on one core and in float32, whatever this machine has; and they learn at a higher rate."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, encoder, encoder_model):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(encoder, encoder_model) as patch:
         patch.setattr(encoder, "_HOW", encoder._HOW | {"rate": 1e-2, "batch": 4, "evaluations": 1, "window": 160})
         yield
-    torch.set_num_threads(before)
 
 
 def make_base(folder: Path, seed: int, **config: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ScriptedChat, ScriptedRetriever, json_lines, passage
+from fakes import ScriptedChat, ScriptedRetriever, json_lines, passage, tiny_matrices
 from langchain_core.documents import Document
 from test_encoder import make_base
 
@@ -22,7 +22,7 @@ from artrag.models.encoder_model import HEAD, open_encoder, stacked
 from artrag.models.parts import read_part
 from artrag.models.reranker import LocalReranker, couple
 from artrag.settings import Settings
-from artrag.training import lora, lora_batches, reranker
+from artrag.training import reranker
 from artrag.training.reranker import HOW, NEAR, OTHERS, lists, train_reranker
 from artrag.training.retriever import Couple
 
@@ -32,15 +32,8 @@ TINY = replace(HOW, epochs=6, rate=1e-2, rank=8, window=64, evaluations=1)
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, reranker, encoder_model, models_reranker):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(reranker, encoder_model, models_reranker):
         yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import json_lines
+from fakes import json_lines, tiny_matrices
 from test_encoder import make_base
 
 from artrag.errors import PartError, PredictionsError, TrainingDataError, UnknownModelError
@@ -21,7 +21,7 @@ from artrag.models.local_embeddings import content_tokens
 from artrag.models.parts import MANIFEST, read_part
 from artrag.models.references import ModelReference, weights_folder
 from artrag.models.weights import ADAPTER
-from artrag.training import loop, lora, lora_batches, retriever
+from artrag.training import loop, retriever
 from artrag.training.loop import CHECKPOINT, LOSSES, Plan
 from artrag.training.retriever import (
     COUPLES,
@@ -41,15 +41,8 @@ TINY = replace(HOW, epochs=10, rate=1e-2, rank=8, window=64, evaluations=1)
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, retriever):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(retriever):
         yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AnsweringChat, HashedWords, json_lines
+from fakes import AnsweringChat, HashedWords, json_lines, tiny_matrices
 from test_causal import make_base
 
 from artrag import build_simrag
@@ -20,7 +20,7 @@ from artrag.models import load_chat
 from artrag.models.weights import ADAPTER
 from artrag.nodes.simrag import finetune as finetune_node
 from artrag.nodes.simrag import score as score_node
-from artrag.training import answerer, lora, lora_batches
+from artrag.training import answerer
 from artrag.training.answerer import HOW
 from artrag.training.candidates import Span, distractors, kind_of, named_by_model, spans
 from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
@@ -37,15 +37,8 @@ PASSAGE = (
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, answerer):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(answerer):
         yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import json_lines
+from fakes import json_lines, tiny_matrices
 from test_working import HOSTILE
 
 from artrag.errors import PartError, TrainingDataError
@@ -33,7 +33,7 @@ from artrag.models.step_reader import (
     readings,
 )
 from artrag.models.weights import ADAPTER, CONFIG, merge_lora, quiet
-from artrag.training import lora, lora_batches, step_losses, step_reader
+from artrag.training import step_losses, step_reader
 from artrag.training.folds import FOLDS, fold_of
 from artrag.training.loop import CHECKPOINT, LOSSES, Plan
 from artrag.training.readings import KEPT, Readings, answer_key
@@ -87,20 +87,13 @@ TRAIN, DEV = of_pairs(recorded, 300, 40), of_pairs(recorded, 400, 8)
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_matrices() -> Iterator[None]:
     """One core, float32, a small network, and few forms of a solution: what is learned is simple."""
-    import torch
-
     from artrag.models.step_network import StepNetwork
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (lora, lora_batches, step_reader):
-            patch.setattr(module, "place", lambda: ("cpu", torch.float32))
+    with tiny_matrices(step_reader) as patch:
         for name, value in {"RIGHT": 2, "WRONG": 3, "TRIES": 5}.items():
             patch.setattr(step_losses, name, value)
         patch.setattr(StepNetwork.__init__, "__defaults__", (32, 2, 0.1))
         yield
-    torch.set_num_threads(before)
 
 
 def make_base(folder: Path, seed: int, **config: Any) -> str:

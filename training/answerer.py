@@ -12,19 +12,19 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
-from artrag.errors import MissingExtraError, TrainingDataError
+from artrag.errors import TrainingDataError
 from artrag.evaluation.predictions import normal_question
 from artrag.models.causal_model import open_base
 from artrag.models.local_chat import place
 from artrag.models.parts import Part, check_base, read_part, sha256, write_part
 from artrag.models.references import weights_folder
-from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
+from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.answerer_data import Example, rows_of
 from artrag.training.branches import branches_loss
 from artrag.training.loop import CHECKPOINT, Plan, Run
-from artrag.training.lora import save_adapter
+from artrag.training.lora import add_lora, check_extra, save_adapter
 
 HOW = Plan(epochs=1, rate=5e-4, batch=4, warmup=0.05, rank=16, window=1024, evaluations=4, patience=4)
 """A row of the batch is up to 8 examples with the same passages."""
@@ -61,12 +61,10 @@ def train_answerer(
         MissingExtraError: the extra `train` is not installed.
     """
     check_apart(train, dev)
-    try:
-        import torch
-        from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    check_extra()
+    import torch
+    from safetensors.torch import load_file
+
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     folder = weights_folder(base, progress=progress)
@@ -83,13 +81,12 @@ def train_answerer(
                 f"{len(learn)} rows to learn from and {len(check)} of dev fit {window} tokens: give shorter or more"
             )
         rank = int(_begun(start, folder).options["rank"]) if start else plan.rank
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
-        with quiet():
-            model = get_peft_model(model, config)
-            if start:
-                known = {name: tensor.float() for name, tensor in load_file(start / ADAPTER).items()}
-                set_peft_model_state_dict(model, known)
-            model = model.to(device)
+        model = add_lora(model, rank, "CAUSAL_LM")
+        if start:
+            from peft import set_peft_model_state_dict
+
+            set_peft_model_state_dict(model, {name: one.float() for name, one in load_file(start / ADAPTER).items()})
+        model = model.to(device)
         each = sum(len(row) // 2 for row in [*learn, *check]) / (len(learn) + len(check))
         begun_at = sha256(start / ADAPTER) if start else ""
         about = [sha256(base_weights(folder)), begun_at, asdict(plan), learn, check]
@@ -114,13 +111,8 @@ def train_answerer(
     write_part(out, part)
     told = {
         "kind": "answerer",
-        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
         "rows": trained.rows | {"dev": len(dev)},
-        "steps": trained.steps,
-        "stopped": trained.stopped,
-        "tokens": trained.tokens,
-        "seconds": round(time.monotonic() - begun, 1),
-        "peak_memory_mb": trained.peak_memory_mb,
+        **trained.told(time.monotonic() - begun),
     }
     (out / DONE).write_text(json.dumps({"mark": mark, "told": told}), "utf-8")
     (out / CHECKPOINT).unlink()

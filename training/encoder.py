@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from artrag.errors import MissingExtraError
 from artrag.evaluation.calibration import fit_calibration
 from artrag.evaluation.predictions import Prediction, check_split, normal_question
 from artrag.evaluation.scoring import score_rows
@@ -24,7 +23,7 @@ from artrag.models.encoder_model import HEAD, VERSION, WINDOW, EncoderModel, enc
 from artrag.models.local_chat import place
 from artrag.models.parts import Kind, Part, sha256, write_part
 from artrag.models.references import weights_folder
-from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
+from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.choosing import Choosing, Known, choose, ranking_figures, sources, summary
@@ -39,7 +38,7 @@ from artrag.training.encoder_data import (
     truster_couples,
 )
 from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, Trained, straight
-from artrag.training.lora import save_adapter
+from artrag.training.lora import add_lora, check_extra, save_adapter
 from artrag.training.lora_batches import Encoded
 
 DEV_COUPLES = 300
@@ -168,12 +167,10 @@ def _fitted(
     progress: Progress | None,
 ) -> Trained:
     """Train, and leave adapter, its configuration and the head in `out`."""
-    try:
-        import torch
-        from peft import LoraConfig, get_peft_model
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    check_extra()
+    import torch
+    from safetensors.torch import save_file
+
     out.mkdir(parents=True, exist_ok=True)
     folder = weights_folder(base, progress=progress)
     tell = progress or (lambda _what, _share: None)
@@ -185,10 +182,7 @@ def _fitted(
         counts = {"in": len(learn), "shortened": 0}
         train = _encoded(tokenizer, window, learn, counts, tell)
         dev = _encoded(tokenizer, window, check, dict(counts), tell)
-        # Dropout of LoRA's own costs a CPU as much as the matrices; the encoder's stays.
-        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.0, target_modules="all-linear")
-        with quiet():
-            encoder = get_peft_model(encoder, config)
+        encoder = add_lora(encoder, plan.rank)
         head = torch.nn.Linear(encoder.config.hidden_size, 1)
         model = torch.nn.ModuleDict({"encoder": encoder, "head": head}).to(device)
         mark = hashlib.sha256(

@@ -72,6 +72,17 @@ class Trained:
     seconds: float
     peak_memory_mb: float | None
 
+    def told(self, seconds: float) -> dict[str, Any]:
+        """For a report, with the seconds that the whole training took."""
+        return {
+            "losses": {"train": self.train_loss, "dev": self.dev_loss},
+            "steps": self.steps,
+            "stopped": self.stopped,
+            "tokens": self.tokens,
+            "seconds": round(seconds, 1),
+            "peak_memory_mb": self.peak_memory_mb,
+        }
+
 
 @dataclass(slots=True)
 class _State:

@@ -78,11 +78,9 @@ def _tuned(
     plan: Plan,
     progress: Progress | None,
 ) -> Trained:
-    try:
-        import torch
-        from peft import LoraConfig, TaskType, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    check_extra()
+    import torch
+
     out.mkdir(parents=True, exist_ok=True)
     folder = weights_folder(base, progress=progress)
     device, _ = place()
@@ -97,11 +95,7 @@ def _tuned(
             raise TrainingDataError(
                 f"{len(train)} rows to train on and {len(held)} to choose by fit {window} tokens: give shorter or more"
             )
-        task = TaskType.CAUSAL_LM if head == "words" else TaskType.SEQ_CLS
-        # No dropout of our own: it keeps one more copy of every layer's input, and dev stops the training in time.
-        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, target_modules="all-linear", task_type=task)
-        with quiet():
-            model = get_peft_model(model, config).to(device)
+        model = add_lora(model, plan.rank, "CAUSAL_LM" if head == "words" else "SEQ_CLS").to(device)
         loss = completion_loss if head == "words" else ranking_loss
         run = Run(model, lambda m, batch: loss(m, batch, tokenizer.pad_token_id, device), plan, out, device)
         what = "fine-tuning" if head == "words" else "learning to rank"
@@ -111,6 +105,30 @@ def _tuned(
         trained = run.go(train, held, counts, mark, progress or (lambda _what, _share: None), what)
     save_adapter(model, out, base)
     return trained
+
+
+def check_extra() -> None:
+    """Before a training begins.
+
+    Raises:
+        MissingExtraError: a library of the extra `train` is not installed.
+    """
+    try:
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+
+
+def add_lora(model: Any, rank: int, task: str | None = None) -> Any:
+    """LoRA matrices on every linear layer; `task` is peft's name of what the head does, None for an encoder."""
+    from peft import LoraConfig, get_peft_model
+
+    # No dropout of LoRA's own: it costs a CPU as much as the matrices, keeps one more copy of every layer's input, and
+    # dev stops the training in time.
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=task)
+    with quiet():
+        return get_peft_model(model, config)
 
 
 def save_adapter(model: Any, out: Path, base: str) -> None:

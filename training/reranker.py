@@ -13,7 +13,7 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
-from artrag.errors import MissingExtraError, TrainingDataError
+from artrag.errors import TrainingDataError
 from artrag.evaluation.intervals import clustered
 from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
@@ -22,11 +22,11 @@ from artrag.models.local_chat import place
 from artrag.models.parts import Part, sha256, write_part
 from artrag.models.references import weights_folder
 from artrag.models.reranker import couple
-from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
+from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, straight
-from artrag.training.lora import save_adapter
+from artrag.training.lora import add_lora, check_extra, save_adapter
 from artrag.training.lora_batches import Encoded
 from artrag.training.retriever import Couple, check_groups
 
@@ -68,12 +68,10 @@ def train_reranker(
         MissingExtraError: the extra `train` is not installed.
     """
     check_groups(train, dev)
-    try:
-        import torch
-        from peft import LoraConfig, get_peft_model
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    check_extra()
+    import torch
+    from safetensors.torch import save_file
+
     begun = time.monotonic()
     tell = progress or (lambda _what, _share: None)
     out.mkdir(parents=True, exist_ok=True)
@@ -89,9 +87,7 @@ def train_reranker(
             [tuple(couple(tokenizer, window, asked.question, text) for text in texts) for asked, texts in side]
             for side in (learn, check)
         )
-        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.0, target_modules="all-linear")
-        with quiet():
-            encoder = get_peft_model(encoder, config)
+        encoder = add_lora(encoder, plan.rank)
         head = torch.nn.Linear(encoder.config.hidden_size, 1)
         model = torch.nn.ModuleDict({"encoder": encoder, "head": head}).to(device)
         mark = sha256_of(json.dumps([sha256(base_weights(folder)), asdict(plan), learned, held]).encode()).hexdigest()
@@ -124,13 +120,8 @@ def train_reranker(
     return {
         "kind": "reranker",
         **figures,
-        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
         "rows": {"train": len(learn), "dev": len(check)},
-        "steps": trained.steps,
-        "stopped": trained.stopped,
-        "tokens": trained.tokens,
-        "seconds": round(time.monotonic() - begun, 1),
-        "peak_memory_mb": trained.peak_memory_mb,
+        **trained.told(time.monotonic() - begun),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from artrag.errors import MissingExtraError, TrainingDataError
+from artrag.errors import TrainingDataError
 from artrag.evaluation.intervals import clustered
 from artrag.evaluation.rows import read_rows
 from artrag.models.encoder_model import open_encoder
@@ -25,11 +25,11 @@ from artrag.models.local_chat import inert, place
 from artrag.models.local_embeddings import content_tokens
 from artrag.models.parts import Part, sha256, write_part
 from artrag.models.references import weights_folder
-from artrag.models.weights import ADAPTER, CONFIG, base_weights, quiet
+from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, straight
-from artrag.training.lora import save_adapter
+from artrag.training.lora import add_lora, check_extra, save_adapter
 from artrag.training.lora_batches import Encoded
 
 HOW = Plan(epochs=1, rate=4e-4, batch=1, warmup=0.04, rank=32, window=192, evaluations=5, patience=5)
@@ -136,11 +136,9 @@ def train_retriever(
         MissingExtraError: the extra `train` is not installed.
     """
     check_groups(train, dev)
-    try:
-        import torch
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    check_extra()
+    import torch
+
     begun = time.monotonic()
     tell = progress or (lambda _what, _share: None)
     out.mkdir(parents=True, exist_ok=True)
@@ -153,17 +151,14 @@ def train_retriever(
         learn, check = grouped(train, plan.seed)[: limit and max(1, limit // COUPLES)], grouped(dev, plan.seed)
         check = check[: MOST_DEV // COUPLES]
         learned, held = ([_encoded(tokenizer, window, batch) for batch in _told(side, tell)] for side in (learn, check))
-        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.0, target_modules="all-linear")
-        with quiet():
-            encoder = get_peft_model(encoder, config)
-        model = encoder.to(device)
+        model = add_lora(encoder, plan.rank).to(device)
         content = torch.from_numpy(content_tokens(tokenizer)).to(device)
         before = _firsts(model, check, held, content, tokenizer.pad_token_id, device)
         mark = sha256_of(json.dumps([sha256(base_weights(folder)), asdict(plan), learned, held]).encode()).hexdigest()
         run = Run(model, _loss(content, tokenizer.pad_token_id, device), plan, out, device, straight)
         trained = run.go(learned, held, {"in": len(train)}, mark, tell, "training the retriever")
         after = _firsts(model, check, held, content, tokenizer.pad_token_id, device)
-    save_adapter(encoder, out, base)
+    save_adapter(model, out, base)
     figures = after | {f"base_{name}": value for name, value in before.items()}
     groups = sorted({couple.group for couple in train if couple.group})
     part = Part(
@@ -181,13 +176,8 @@ def train_retriever(
     return {
         "kind": "retriever",
         **figures,
-        "losses": {"train": trained.train_loss, "dev": trained.dev_loss},
         "rows": {"train": len(train), "dev": sum(map(len, check))},
-        "steps": trained.steps,
-        "stopped": trained.stopped,
-        "tokens": trained.tokens,
-        "seconds": round(time.monotonic() - begun, 1),
-        "peak_memory_mb": trained.peak_memory_mb,
+        **trained.told(time.monotonic() - begun),
     }
 
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from artrag.errors import MissingExtraError, TrainingDataError
+from artrag.errors import TrainingDataError
 from artrag.evaluation.predictions import Prediction, check_split, normal_question
 from artrag.evaluation.rows import write_rows
 from artrag.models.encoder_model import open_encoder
@@ -33,13 +33,13 @@ from artrag.models.step_reader import (
     encode_questions,
     readings,
 )
-from artrag.models.weights import ADAPTER, CONFIG, base_weights, merge_lora, quiet
+from artrag.models.weights import ADAPTER, CONFIG, base_weights, merge_lora
 from artrag.models.wheels import Progress
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.choosing import ranking_figures, sources
 from artrag.training.folds import FOLDS, fold_of
 from artrag.training.loop import LOSSES, Plan, Run, Trained, peak_memory_mb
-from artrag.training.lora import save_adapter
+from artrag.training.lora import add_lora, check_extra, save_adapter
 from artrag.training.lora_batches import Encoded
 from artrag.training.readings import KEPT, answer_key
 from artrag.training.solutions import Problem, read_problems
@@ -168,11 +168,9 @@ def _learn_solutions(
     done = out / "done.json"
     if done.exists():
         return Trained(**json.loads(done.read_text("utf-8")))
-    try:
-        import torch
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError(f"training needs {error.name!r}: pip install 'artrag[train]'") from None
+    check_extra()
+    import torch
+
     from artrag.models.step_network import StepNetwork
 
     out.mkdir(parents=True, exist_ok=True)
@@ -180,9 +178,7 @@ def _learn_solutions(
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         encoder, tokenizer = open_encoder(folder)
-        config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, lora_dropout=0.0, target_modules="all-linear")
-        with quiet():
-            encoder = get_peft_model(encoder, config)
+        encoder = add_lora(encoder, plan.rank)
         network = StepNetwork(encoder.config.hidden_size)
         model = torch.nn.ModuleDict({"encoder": encoder.to(device), "network": network})  # graphs stay on the CPU
         asked = asked_as(tokenizer, [problem.question for problem in problems])
