@@ -59,30 +59,15 @@ def write_big(folder: Path) -> None:
     with (folder / "big.txt").open("w", encoding="utf-8") as file:
         while file.tell() < 50_000_000:
             file.write(" ".join(f"w{draw.randrange(50_000)}" for _ in range(100)) + ".\n\n")
-    pages = 10_000
-    kids = b" ".join(b"%d 0 R" % (4 + 2 * n) for n in range(pages))
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Count %d /Kids [%s] >>" % (pages, kids),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for n in range(pages):
-        lines = b" ".join(b"(Line %d of page %d, word %d.) Tj T*" % (k, n, draw.randrange(50_000)) for k in range(30))
-        words = b"BT /F1 12 Tf 14 TL 72 720 Td %s ET" % lines
-        objects.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
-            b"/Resources << /Font << /F1 3 0 R >> >> >>" % (5 + 2 * n)
-        )
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(words), words))
-    raw, offsets = bytearray(b"%PDF-1.4\n"), []
-    for number, body in enumerate(objects, start=1):
-        offsets.append(len(raw))
-        raw += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    start = len(raw)
-    raw += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    raw += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    raw += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
-    (folder / "big.pdf").write_bytes(raw)
+    from fpdf import FPDF
+
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=12)
+    for n in range(10_000):
+        pdf.add_page()
+        for k in range(30):
+            pdf.cell(text=f"Line {k} of page {n}, word {draw.randrange(50_000)}.", new_x="LMARGIN", new_y="NEXT")
+    pdf.output(str(folder / "big.pdf"))
 
 
 def ingest(documents: Path, index: Path, embedder: str) -> dict[str, Any]:

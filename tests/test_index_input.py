@@ -186,28 +186,15 @@ def test_cutting_a_big_text_takes_time_and_memory_in_proportion(tmp_path: Path, 
 
 
 def pdf_of(path: Path, pages: int) -> None:
-    """A PDF by hand: writing many pages with a library takes longer than reading them."""
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Count %d /Kids [%s] >>" % (pages, b" ".join(b"%d 0 R" % (4 + 2 * n) for n in range(pages))),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for n in range(pages):
-        words = b"BT /F1 12 Tf 72 720 Td (Page %d speaks of widget W-%d and of its torque.) Tj ET" % (n + 1, n + 1001)
-        objects.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
-            b"/Resources << /Font << /F1 3 0 R >> >> >>" % (5 + 2 * n)
-        )
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(words), words))
-    raw, offsets = bytearray(b"%PDF-1.4\n"), []
-    for number, body in enumerate(objects, start=1):
-        offsets.append(len(raw))
-        raw += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    start = len(raw)
-    raw += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    raw += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    raw += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
-    path.write_bytes(raw)
+    """A PDF of short pages."""
+    from fpdf import FPDF
+
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=12)
+    for n in range(1, pages + 1):
+        pdf.add_page()
+        pdf.cell(text=f"Page {n} speaks of widget W-{n + 1000} and of its torque.")
+    pdf.output(str(path))
 
 
 def test_many_pages_keep_their_numbers(build: Build, tmp_path: Path, embedder: HashedWords) -> None:
