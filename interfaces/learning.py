@@ -15,7 +15,7 @@ from artrag.settings import EMBEDDED_CHAT
 
 def simrag(
     documents: Annotated[list[Path], typer.Argument(help="Files and folders of the domain.", exists=True)],
-    run: Annotated[Path, typer.Option("--run", file_okay=False, help="Folder that everything goes into.")],
+    run: Annotated[Path, typer.Option("--run", "--out", file_okay=False, help="Folder that everything goes into.")],
     questions: Annotated[
         Path | None, typer.Option("--questions", help="Held-out questions with answers, .jsonl; none: the model's own.")
     ] = None,

@@ -183,11 +183,12 @@ def reranker(
 
 @train.command()
 def answerer(
-    examples: Annotated[
-        list[Path],
-        typer.Argument(help="Tasks answer, instruct, extract, ask, or public sets (docs/training.md)."),
-    ],
     out: Out,
+    examples: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Tasks answer, instruct, extract, ask, or public sets (docs/training.md)."),
+    ] = None,
+    data: Annotated[list[Path] | None, typer.Option("--data", help="The same, as an option.")] = None,
     dev: Annotated[Path | None, typer.Option("--dev", help="As EXAMPLES; none: every seventh is held out.")] = None,
     distractors: Annotated[
         int, typer.Option(min=0, max=9, help="Other passages beside a question's only one, at most.")
@@ -201,7 +202,10 @@ def answerer(
     from artrag.training.answerer import HOW, hold_out, train_answerer
     from artrag.training.answerer_sets import load_examples, with_distractors
 
-    rows, layouts = load_examples(*examples)
+    paths = [*(data or []), *(examples or [])]
+    if not paths:
+        raise UsageError("no examples: name a file of them (docs/training.md)")
+    rows, layouts = load_examples(*paths)
     learn, check = (rows, load_examples(dev)[0]) if dev else hold_out(rows)
     learn, check = (with_distractors(side, distractors, seed=seed) for side in (learn, check))
     plan = replace(HOW, epochs=epochs, seed=seed)

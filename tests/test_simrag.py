@@ -24,7 +24,6 @@ from artrag.training import answerer
 from artrag.training.answerer import HOW
 from artrag.training.candidates import Span, distractors, kind_of, named_by_model, spans
 from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
-from artrag.training.measuring import HeldOut, read_questions
 from artrag.training.proposing import Candidate, candidates, pair
 
 TINY = replace(HOW, epochs=1, rate=1e-2, rank=4, batch=2, window=900, evaluations=1)
@@ -305,31 +304,6 @@ def test_questions_that_were_learned_from_are_left_out_and_counted(simrag: Simra
     found = simrag(kinds={"short": 1.0}, questions=str(json_lines(tmp_path / "q.jsonl", questions)))
     assert found["scores"]["leaked"] == 1 and found["scores"]["questions"] == 12
     assert not found["scores"]["own_questions"]
-
-
-# --- held-out questions
-
-
-def test_what_an_answer_is_worth(tmp_path: Path) -> None:
-    rows = [
-        {"question": "Colour?", "answer": "deep red"},
-        {"question": "Which?", "answer": "B", "options": {"A": "red", "B": "blue"}},
-        {"question": "So?", "answers": ["yes"]},
-        {"question": "Untold?", "answers": []},
-    ]
-    words, option, verdict, untold = read_questions(json_lines(tmp_path / "q.jsonl", rows))
-    assert words.value("Deep red [1]") == 1 and 0 < words.value("red") < 1 and words.value("blue") == 0
-    assert option.words == "Which?\nA. red\nB. blue" and option.value("B. blue [1]") == 1 and option.value("A") == 0
-    assert verdict.value("Yes [2]") == 1 and verdict.value("No") == 0
-    assert verdict == HeldOut("3", "So?", ("yes",), group="line 3")
-    assert untold.value("The passages do not say.") == 1 and untold.value("Red [1]") == 0
-    for bad in (
-        {"question": "So?"},
-        {"question": "So?", "answer": "A", "options": ["x"]},
-        {"question": "Which?", "answer": "C", "options": {"A": "x"}},
-    ):
-        with pytest.raises(TrainingDataError, match="line 1"):
-            read_questions(json_lines(tmp_path / "bad.jsonl", [bad]))
 
 
 def test_a_ledger_outlives_a_kill(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ prompt files, mostly without their worked examples, which training replaces.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from langchain_core.documents import Document
 
 from artrag import prompts
+from artrag.evaluation.questions import asked
 from artrag.models.causal_model import Message
 from artrag.models.local_chat import inert
 from artrag.passages import numbered
@@ -61,11 +62,6 @@ class Example:
             return NOT_TOLD
         told = f"{said}. {dict(self.options)[said]}" if self.options else said
         return told + "".join(f" [{n}]" for n in self.cites)
-
-
-def asked(question: str, options: Iterable[tuple[str, str]] = ()) -> str:
-    """A question as it is asked, its options a line each."""
-    return "\n".join([question, *(f"{key}. {text}" for key, text in options)])
 
 
 def example(row: Mapping[str, Any]) -> Example:

@@ -6,11 +6,11 @@ from typing import Any
 from langchain_core.runnables import Runnable
 
 from artrag.errors import UsageError
+from artrag.evaluation.questions import read_questions
 from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.answerer_sets import load_examples
-from artrag.training.measuring import read_questions
 from artrag.training.proposing import KINDS
 
 PASSAGES = 200
@@ -25,7 +25,7 @@ def plan() -> Runnable[Any, Any]:
 
     Raises:
         UsageError: a kind of question is unknown, or the run is not named.
-        TrainingDataError: the held-out questions cannot be read.
+        UsageError: a line of the held-out questions is none.
     """
 
     def body(state: SimragState, run: Run) -> Steps[dict[str, Any]]:

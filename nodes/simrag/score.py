@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable
 from artrag.errors import TrainingDataError
 from artrag.evaluation.intervals import clustered
 from artrag.evaluation.predictions import normal_question
+from artrag.evaluation.questions import Question, read_questions
 from artrag.index.store import Index
 from artrag.models.references import base_reference, load_chat
 from artrag.nodes.asking_all import replies
@@ -20,7 +21,7 @@ from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.answerer_sets import load_examples
-from artrag.training.measuring import HeldOut, messages, of_pairs, read_questions, without
+from artrag.training.measuring import messages, of_pairs, without
 from artrag.training.rounds import PART, SCORES, kept_pairs, parted, round_folder, write_json
 
 System = Literal["base", "base with passages", "before", "after"]
@@ -74,7 +75,7 @@ def score(student: str, embedder: Embeddings) -> Runnable[Any, Any]:
     return node("score", body)
 
 
-def _held_out(state: SimragState) -> tuple[list[HeldOut], int]:
+def _held_out(state: SimragState) -> tuple[list[Question], int]:
     """The questions, and how many were left out because they were learned from."""
     pairs = kept_pairs(state["run"], state["round"])
     mixed = load_examples(*map(Path, state.get("mix") or []))[0]
@@ -93,16 +94,16 @@ def _held_out(state: SimragState) -> tuple[list[HeldOut], int]:
     return clean, len(held) - len(clean)
 
 
-def _passages(index: Path, embedder: Embeddings, held: Sequence[HeldOut], run: Run) -> list[list[Document]]:
+def _passages(index: Path, embedder: Embeddings, held: Sequence[Question], run: Run) -> list[list[Document]]:
     with closing(Index.open(index, embedder=embedder)) as opened:
         return [[hit.to_document() for hit in opened.search(one.question, k=run.settings.k)] for one in held]
 
 
-def _asking(held: Sequence[HeldOut], passages: Sequence[list[Document] | None]) -> dict[str, list[BaseMessage]]:
+def _asking(held: Sequence[Question], passages: Sequence[list[Document] | None]) -> dict[str, list[BaseMessage]]:
     return {str(n): messages(one, read) for n, (one, read) in enumerate(zip(held, passages, strict=True))}
 
 
-def _scores(values: dict[System, list[float]], held: Sequence[HeldOut]) -> dict[str, Any]:
+def _scores(values: dict[System, list[float]], held: Sequence[Question]) -> dict[str, Any]:
     """Means and the gain with intervals; questions about one passage are no independent witnesses."""
     groups = [one.group for one in held]
 
