@@ -1,6 +1,7 @@
 """What a model is asked to ask about a passage, and the pairs made of its replies (SimRAG, Section 3.3)."""
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -10,7 +11,7 @@ from langchain_core.messages import BaseMessage
 from artrag import prompts
 from artrag.index.catalog import StoredChunk
 from artrag.text import sentences
-from artrag.training.candidates import Span, distractors, named_by_model, spans
+from artrag.training.candidates import Span, apart, distractors, named_by_model, spans
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
 SHORTEST_CHUNK = 200
@@ -18,10 +19,14 @@ SHORTEST_CHUNK = 200
 A_PASSAGE = 5
 """Candidates of a passage that are asked for."""
 OPTIONS = 4
+FEWEST = 2
+"""So many are asked for even where the passage has nothing with a name or a number of its own."""
 FEWEST_WORDS = 5
 """Words that a claim has at least."""
 KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
 """How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
+_HEADED = re.compile(r"\n\s*[A-Z]")
+"""A line that begins anew within a sentence: what stands above is a title."""
 _OPENERS = frozenset("a an the in on at of for with to by from after before during all most some both each".split())
 
 
@@ -61,16 +66,20 @@ def candidates(
     named, ruled = named_by_model(reply, chunk.text), spans(chunk.text)
     draw.shuffle(named)
     draw.shuffle(ruled)
-    ruled.sort(key=lambda span: span.kind == "phrase")  # what has a name of its own first
     taken: list[Span] = []
-    for span in (*named, *ruled):
-        end = span.start + len(span.text)
-        if len(taken) < most and all(
-            end <= other.start or span.start >= other.start + len(other.text) for other in taken
-        ):
+    for span in (*named, *(span for span in ruled if span.kind != "phrase")):
+        if len(taken) < most and apart(span, taken):
+            taken.append(span)
+    for span in ruled:  # what is left are phrases, mostly odd things to ask for
+        if len(taken) < min(most, FEWEST) and apart(span, taken):
             taken.append(span)
     drawn = draw.choices(list(kinds), list(kinds.values()), k=len(taken))
-    return [Candidate(chunk, span, cast(PairKind, kind)) for span, kind in zip(taken, drawn, strict=True)]
+    return [Candidate(chunk, span, _kind(span, kind)) for span, kind in zip(taken, drawn, strict=True)]
+
+
+def _kind(span: Span, drawn: str) -> PairKind:
+    """As drawn; but a phrase has no wrong options that are like it."""
+    return "short" if span.kind == "phrase" and drawn == "choice" else cast(PairKind, drawn)
 
 
 def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int = 0) -> Pair:
@@ -109,6 +118,7 @@ def _sentence(text: str, span: Span) -> tuple[str, int]:
         begin = text.index(one, begin)
         if begin <= span.start < begin + len(one):
             whole = one.endswith(".") and len(one.split()) >= FEWEST_WORDS and not one.startswith(("|", "#"))
+            whole = whole and not _HEADED.search(one)
             return (one, span.start - begin) if whole else ("", 0)
         begin += len(one)
     return "", 0
