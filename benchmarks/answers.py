@@ -29,8 +29,9 @@ from artrag import prompts
 from artrag.evaluation.intervals import Interval, bootstrap, paired
 from artrag.evaluation.labels import label
 from artrag.evaluation.metrics import exact_match, token_f1
-from artrag.evaluation.rows import line_of, read_rows
+from artrag.evaluation.rows import read_rows
 from artrag.index.store import Index
+from artrag.ledger import line_of
 from artrag.models import LocalChat, ModelReference, load_chat
 from artrag.passages import numbered, own_words
 

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from artrag.graphs import build_art, build_contextual_rag, build_ingest, build_simrag
-    from artrag.protocols import Asker, Doubt, Subquestion, Truster
+    from artrag.graphs import build_art, build_contextual_rag, build_evaluate, build_ingest, build_simrag
+    from artrag.protocols import Asker, Doubt, Subquestion, System, Truster
     from artrag.settings import Settings
 
 __version__ = "0.1.0"
@@ -16,9 +16,11 @@ _HOME = {
     "Doubt": "artrag.protocols",
     "Settings": "artrag.settings",
     "Subquestion": "artrag.protocols",
+    "System": "artrag.protocols",
     "Truster": "artrag.protocols",
     "build_art": "artrag.graphs",
     "build_contextual_rag": "artrag.graphs",
+    "build_evaluate": "artrag.graphs",
     "build_ingest": "artrag.graphs",
     "build_simrag": "artrag.graphs",
 }
@@ -27,9 +29,11 @@ __all__ = [
     "Doubt",
     "Settings",
     "Subquestion",
+    "System",
     "Truster",
     "build_art",
     "build_contextual_rag",
+    "build_evaluate",
     "build_ingest",
     "build_simrag",
 ]

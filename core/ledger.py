@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def line_of(row: dict[str, Any]) -> bytes:
+    """One object as a line; what is no Unicode is kept by its escape."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
 class Ledger:
     """Lines that are kept as soon as they exist; a last line that a kill left unfinished is taken out.
 
@@ -30,7 +35,7 @@ class Ledger:
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a line; it is on its way to the disk when this returns."""
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        line = line_of(row)
         with self._lock:
             self._file.write(line)
             self._file.flush()

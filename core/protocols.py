@@ -9,9 +9,10 @@ it cannot judge an answer; with an `a` in front they are awaited.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.documents import Document
+from langchain_core.runnables import Runnable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,3 +68,29 @@ class Truster(Protocol):
     def confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> float:
         """The probability, 0 to 1, that the answer is right."""
         ...
+
+
+Adds = Literal["prompt", "retrieval", "doubt", "tuning", "routing"]
+"""What a rung of the ladder has that the one below has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A way to answer questions, to be measured beside others.
+
+    Attributes:
+        name: its own.
+        answers: a runnable, such as a compiled graph, from `{"question": ...}` to a state that has `answer`; what it
+            has of `passages` and `confidence`, `abstained` and `decision` is measured, too.
+        over: name of the rung below, that it is compared with; empty for the first.
+        adds: what it has and that one has not.
+        about: tells it from others of this name: models, prompts, settings, index. Answers are known again by it.
+        context: settings of the graph.
+    """
+
+    name: str
+    answers: Runnable[Any, Any]
+    over: str = ""
+    adds: Adds | None = None
+    about: str = ""
+    context: Any = None

@@ -172,3 +172,36 @@ class SimragState(SimragInput, total=False):
     decision: Annotated[str, Field(description="ship, again or reject; the router only reads it.")]
     outcome: Annotated[dict[str, Any], Field(description="What became of it, and where everything lies.")]
     usage: Annotated[dict[str, StageUsage], add_usage]
+
+
+class EvaluateInput(TypedDict, total=False):
+    """What `evaluate` takes."""
+
+    questions: Annotated[
+        str,
+        Field(
+            description="Questions with their right answers, .jsonl.",
+            min_length=1,
+            examples=["examples/questions.jsonl"],
+        ),
+    ]
+    run: Annotated[
+        str, Field(description="Folder that everything goes into.", min_length=1, examples=[".artrag/evaluation"])
+    ]
+    systems: Annotated[
+        list[str], Field(description="Names of the systems to measure; none: all.", examples=[["direct", "rag", "art"]])
+    ]
+    at_once: Annotated[int, Field(description="Questions put to a system side by side.", ge=1, le=256, examples=[4])]
+    price: Annotated[
+        list[float],
+        Field(description="What a million prompt tokens cost, and a million written ones.", examples=[[0.4, 1.6]]),
+    ]
+
+
+class EvaluateState(EvaluateInput, total=False):
+    """State of `evaluate`. The answers wait on disk, in the folder named by `run`."""
+
+    left: Annotated[list[str], Field(description="Systems that are still to be asked.")]
+    asked: Annotated[int, Field(description="Questions.")]
+    report: Annotated[dict[str, Any], Field(description="Figures, verdict, and where the report lies.")]
+    usage: Annotated[dict[str, StageUsage], add_usage]

@@ -98,15 +98,12 @@ def curve_plot(curve: NDArray[np.float64], refine_rate: float) -> str:
     return _svg(draw)
 
 
-def calibration_plot(trust: Sequence[Bin], ask: Sequence[Bin]) -> str:
-    """Stated probability against the share that came true, in equal-mass bins."""
+def calibration_plot(series: Mapping[str, Sequence[Bin]]) -> str:
+    """Stated probability against the share that came true, in equal-mass bins; a line each."""
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
-        for bins, colour, mark, label in (
-            (trust, BLUE, "o", "Truster: the final answer is right"),
-            (ask, ORANGE, "s", "Asker: the draft is wrong"),
-        ):
+        for (label, bins), colour, mark in zip(series.items(), cycle(_ARMS), cycle("os^Dv")):
             axes.plot([b.probability for b in bins], [b.share for b in bins], f"{mark}-", color=colour, label=label)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
@@ -202,14 +199,44 @@ def systems_plot(systems: Mapping[str, Interval]) -> str:
     return _svg(draw, height=1.2 + 0.4 * len(systems))
 
 
-def bars_plot(counts: Mapping[str, int]) -> str:
+def frontier_plot(points: Mapping[str, tuple[float, Interval]], unit: str) -> str:
+    """What each system scores against what a question costs; a line joins those that nothing cheaper is better than.
+
+    Args:
+        points: (cost, quality) by system.
+        unit: of the cost.
+    """
+
+    def draw(axes: "Axes") -> None:
+        best, line = -1.0, []
+        for name, (cost, found) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1].value)):
+            ahead = found.value > best
+            if ahead:
+                best = found.value
+                line.append((cost, 100 * best))
+            colour = BLUE if ahead else GREY
+            axes.plot([cost, cost], [100 * found.low, 100 * found.high], color=colour, linewidth=1, alpha=0.6)
+            axes.plot(cost, 100 * found.value, "o", color=colour, markersize=7)
+            shown = name[-32:].encode("ascii", "replace").decode().replace("$", r"\$")
+            axes.annotate(shown, (cost, 100 * found.value), (6, 5), textcoords="offset points", fontsize=8)
+        axes.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--")
+        if min(cost for cost, _ in points.values()) > 0:
+            axes.set_xscale("log")
+        axes.margins(x=0.15)
+        axes.set_xlabel(f"{unit} a question")
+        axes.set_ylabel("quality, %")
+
+    return _svg(draw)
+
+
+def bars_plot(counts: Mapping[str, int], unit: str = "pairs") -> str:
     """How often each thing came, the most frequent on top."""
 
     def draw(axes: "Axes") -> None:
         names = sorted(counts, key=lambda name: counts[name])
         axes.barh(range(len(names)), [counts[name] for name in names], color=BLUE, height=0.6)
         axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("pairs")
+        axes.set_xlabel(unit)
 
     return _svg(draw, height=1.0 + 0.35 * len(counts))
 

@@ -130,7 +130,7 @@ def _plots(report: Report) -> str:
             "the most doubted drafts first, the Truster choosing",
             curve_plot(report.curve, report.comparison.refine_rate.value),
         ),
-        ("Calibration", "equal-mass bins", calibration_plot(report.trust_reliability, report.ask_reliability)),
+        ("Calibration", "equal-mass bins", _calibration(report)),
         ("Risk and coverage", "of the final answers", risk_coverage_plot(report.risk_coverage)),
         (
             "The Truster's margin",
@@ -141,6 +141,15 @@ def _plots(report: Report) -> str:
     if report.parts:
         drawn.append(("File by file", "what ask+trust gains, and its interval", parts_plot(report.parts)))
     return figures(drawn)
+
+
+def _calibration(report: Report) -> str:
+    return calibration_plot(
+        {
+            "Truster: the final answer is right": report.trust_reliability,
+            "Asker: the draft is wrong": report.ask_reliability,
+        }
+    )
 
 
 def _policy_table(whole: Comparison) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from artrag.errors import PredictionsError
+from artrag.ledger import line_of
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -45,11 +46,6 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def line_of(row: dict[str, Any]) -> bytes:
-    """One object as a line of JSON; half a surrogate pair, which UTF-8 cannot hold, is written as its escape."""
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _packed(raw: BinaryIO, path: Path) -> BinaryIO:

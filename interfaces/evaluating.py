@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from artrag.interfaces.answering import answers
 from artrag.interfaces.retrieval import retrieval
 from artrag.settings import Settings
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from artrag.evaluation.scoring import Scored
     from artrag.protocols import Asker, Truster
 
-evaluate = typer.Typer(help="Measure on recorded answers and judged questions.", no_args_is_help=True)
+evaluate = typer.Typer(
+    help="Measure on questions with right answers, on judged ones, and on recorded answers.", no_args_is_help=True
+)
 evaluate.command("retrieval")(retrieval)
+evaluate.command("answers")(answers)
 
 # Kinds that ask the chat model; all others replay without one.
 _WITH_CHAT = ("prompted", "judge")

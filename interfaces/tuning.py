@@ -142,12 +142,12 @@ def _generated(index: Path, queries: Path, count: int, settings: Settings, conso
     from contextlib import closing
 
     from artrag.evaluation.queries import Query
-    from artrag.evaluation.rows import line_of
     from artrag.index.store import Index
     from artrag.interfaces.generating import generate
     from artrag.interfaces.running import ready_models
     from artrag.interfaces.show import progress_bar
     from artrag.interfaces.wiring import refuse_remote_tracing
+    from artrag.ledger import line_of
     from artrag.models import load_chat
 
     if queries.exists():

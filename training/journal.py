@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Self
 
 from artrag.errors import PredictionsError, UsageError
 from artrag.evaluation.predictions import Prediction, normal_question, read_predictions, to_row
-from artrag.evaluation.rows import line_of
+from artrag.ledger import line_of
 
 FORMAT = 1
 

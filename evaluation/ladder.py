@@ -1,0 +1,267 @@
+"""The evaluation ladder: what each system scores, what each step gains and costs, and what that means in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from artrag.errors import UsageError
+from artrag.evaluation.answering import Answered, measures
+from artrag.evaluation.calibration import aurc, expected_calibration_error
+from artrag.evaluation.causes import cause
+from artrag.evaluation.intervals import Interval, clustered, clustered_ratios
+from artrag.evaluation.questions import Question, groups
+from artrag.protocols import Adds
+
+FEWEST = 20
+"""Questions below which nothing can be concluded."""
+RIGHT = 0.5
+"""Quality from which on an answer counts as right, where a yes or no is wanted (calibration, causes)."""
+
+Price = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Where a system stands: its name, the one below, and what it adds to that."""
+
+    name: str
+    over: str = ""
+    adds: Adds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one system.
+
+    Attributes:
+        rung: where it stands.
+        measures: each measure's mean with its interval, over the questions that it fits.
+        counts: questions that each measure fits.
+        gain: in quality over the rung below, paired; None for the first.
+        over_first: the same over the first system.
+        failed: questions that it failed on; they count as wrong.
+        abstained: questions that it would not answer.
+        cost: calls, prompt_tokens, completion_tokens, seconds and, with prices, money: means a question.
+        seconds: the median and the 95th percentile.
+        calibration: `ece` and `aurc` of its confidence, where it has one.
+        causes: how many wrong answers each cause has.
+    """
+
+    rung: Rung
+    measures: dict[str, Interval]
+    counts: dict[str, int]
+    gain: Interval | None
+    over_first: Interval | None
+    failed: int
+    abstained: int
+    cost: dict[str, float]
+    seconds: tuple[float, float]
+    calibration: dict[str, float]
+    causes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """All systems over the same questions.
+
+    Attributes:
+        questions: how many.
+        figures: by system, from the bottom up.
+        values: the quality of each answer, by system, in the order of the questions.
+        verdict: in plain language, one sentence or more.
+        lacking: what the questions lack: "retrieval", "behaviour", "doubt", or nothing that was measured.
+        keep: the system to keep: the cheapest of those that no other is surely better than.
+    """
+
+    questions: int
+    figures: dict[str, Figures]
+    values: dict[str, list[float]]
+    verdict: list[str]
+    lacking: str
+    keep: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "questions": self.questions,
+            "systems": {name: _json(one) for name, one in self.figures.items()},
+            "verdict": self.verdict,
+            "lacking": self.lacking,
+            "keep": self.keep,
+        } | self.about
+
+
+def ladder(
+    questions: Sequence[Question],
+    rows: Mapping[str, Sequence[Answered]],
+    rungs: Sequence[Rung],
+    *,
+    more: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    price: Price | None = None,
+) -> Ladder:
+    """Measure the answers and compare the systems.
+
+    Args:
+        questions: those that were asked.
+        rows: by system, an answer to each question, in the order of the questions.
+        rungs: the systems, from the bottom up.
+        more: further measures by system, one value a question.
+        price: of a million prompt tokens, and of a million written ones.
+
+    Raises:
+        UsageError: there is no question, or a system did not answer these very questions.
+    """
+    if not questions:
+        raise UsageError("no questions were asked: give at least one")
+    names = [one.id for one in questions]
+    for rung in rungs:
+        if [row.id for row in rows[rung.name]] != names:
+            raise UsageError(f"{rung.name!r} answered other questions: compare systems over the same ones")
+    about = groups(questions)
+    tables = {rung.name: [measures(*pair) for pair in zip(questions, rows[rung.name], strict=True)] for rung in rungs}
+    values = {name: [one["quality"].value for one in table] for name, table in tables.items()}
+    found: dict[str, Figures] = {}
+    for rung in rungs:
+        name, own = rung.name, rows[rung.name]
+        means, counts = _means(tables[name], about)
+        for measure, given in ((more or {}).get(name) or {}).items():
+            means[measure], counts[measure] = clustered(given, about), len(given)
+        first = rungs[0].name
+        found[name] = Figures(
+            rung=rung,
+            measures=means,
+            counts=counts,
+            gain=_gain(values, rung.over, name, about) if rung.over else None,
+            over_first=_gain(values, first, name, about) if name != first else None,
+            failed=sum(bool(row.error) for row in own),
+            abstained=sum(row.abstained for row in own),
+            cost=_cost(own, price),
+            seconds=(median(row.seconds for row in own), float(np.percentile([row.seconds for row in own], 95))),
+            calibration=_calibration(own, values[name]),
+            causes=_causes(questions, own, values[name]),
+        )
+    verdict, lacking, keep = _verdict(found, values, about)
+    return Ladder(len(questions), found, values, verdict, lacking, keep)
+
+
+def _means(table: Sequence[Mapping[str, Any]], about: Sequence[str]) -> tuple[dict[str, Interval], dict[str, int]]:
+    """Of each measure the mean over the questions that have it."""
+    names = list(dict.fromkeys(name for one in table for name in one))
+    values = np.array([[one[name].value if name in one else 0.0 for one in table] for name in names])
+    there = np.array([[float(name in one) for one in table] for name in names])
+    means = dict(zip(names, clustered_ratios(values, there, about), strict=True))
+    return means, dict(zip(names, there.sum(axis=1).astype(int).tolist(), strict=True))
+
+
+def _gain(values: Mapping[str, Sequence[float]], below: str, above: str, about: Sequence[str]) -> Interval:
+    return clustered(np.subtract(values[above], values[below]), about)
+
+
+def _cost(rows: Sequence[Answered], price: Price | None) -> dict[str, float]:
+    told = {
+        name: sum(getattr(row, name) for row in rows) / len(rows)
+        for name in ("calls", "prompt_tokens", "completion_tokens", "seconds")
+    }
+    if price:
+        told["money"] = (told["prompt_tokens"] * price[0] + told["completion_tokens"] * price[1]) / 1e6
+    return told
+
+
+def _calibration(rows: Sequence[Answered], values: Sequence[float]) -> dict[str, float]:
+    sure = [
+        (row.confidence, value >= RIGHT) for row, value in zip(rows, values, strict=True) if row.confidence is not None
+    ]
+    if not sure:
+        return {}
+    confidence, right = zip(*sure, strict=True)
+    return {"ece": expected_calibration_error(confidence, right), "aurc": aurc(confidence, right)}
+
+
+def _causes(questions: Sequence[Question], rows: Sequence[Answered], values: Sequence[float]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for question, row, value in zip(questions, rows, values, strict=True):
+        if value < RIGHT:
+            why = cause(question, row)
+            counts[why] = counts.get(why, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+_LACKS = {
+    "prompt": "the instructions in the prompt",
+    "retrieval": "retrieval",
+    "doubt": "doubt (ask, refine, trust)",
+    "tuning": "behaviour (fine-tuning)",
+    "routing": "routing",
+}
+
+
+def _verdict(
+    found: Mapping[str, Figures], values: Mapping[str, Sequence[float]], about: Sequence[str]
+) -> tuple[list[str], str, str]:
+    """What it comes to: (sentences, what is lacking, which system to keep)."""
+    order = list(found)
+    best = max(order, key=lambda name: found[name].measures["quality"].value)
+    count = len(set(about))
+    if count < FEWEST:
+        few = f"{count} different questions are too few: with fewer than {FEWEST} nothing can be concluded."
+        return [few], "", ""
+    # The cheapest of those that the best one is not surely better than.
+    level = [name for name in order if name == best or _gain(values, name, best, about).low <= 0]
+    keep = min(level, key=lambda name: (_dear(found[name]), order.index(name)))
+    sure = {name: one for name, one in found.items() if one.gain and one.gain.low > 0 and one.rung.adds}
+    told = []
+    if not sure:
+        told.append(f"No significant difference between the steps: keep the cheaper, {keep!r}.")
+        return told, "", keep
+    most = max(sure.values(), key=lambda one: one.gain.value if one.gain else 0.0)
+    lacking = str(most.rung.adds)
+    told.append(
+        f"{_LACKS[lacking].capitalize()} is what you lacked: {most.rung.name!r} gains {_points(most.gain)} points over "
+        f"{most.rung.over!r}."
+    )
+    for one in sure.values():
+        if one is not most:
+            told.append(f"{one.rung.name!r} helps as well: {_points(one.gain)} over {one.rung.over!r}.")
+    for name, one in found.items():
+        if one.gain and one.gain.high < 0:
+            told.append(f"{name!r} does harm: {_points(one.gain)} over {one.rung.over!r}.")
+    if keep == best:
+        told.append(f"Keep {keep!r}: it is the best, and no cheaper one is as good.")
+    else:
+        told.append(f"Keep {keep!r}: {best!r} is dearer, and no better that these questions could show.")
+    return told, {"tuning": "behaviour"}.get(lacking, lacking), keep
+
+
+def _dear(one: Figures) -> float:
+    """What a question costs: money where prices are known, else seconds."""
+    return one.cost.get("money", one.cost["seconds"])
+
+
+def _points(gain: Interval | None) -> str:
+    assert gain is not None  # noqa: S101
+    return f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+
+
+def _json(one: Figures) -> dict[str, Any]:
+    def plain(found: Interval | None) -> dict[str, float] | None:
+        return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
+
+    return {
+        **{name: plain(value) for name, value in one.measures.items()},
+        "counts": one.counts,
+        "over": one.rung.over or None,
+        "adds": one.rung.adds,
+        "gain": plain(one.gain),
+        "over_first": plain(one.over_first),
+        "failed": one.failed,
+        "abstained": one.abstained,
+        "coverage": 1 - one.failed / max(one.counts.values()),
+        "cost": one.cost,
+        "seconds": {"p50": one.seconds[0], "p95": one.seconds[1]},
+        "calibration": one.calibration,
+        "causes": one.causes,
+    }

@@ -1,0 +1,246 @@
+"""The ladder as one self-contained HTML page, as Markdown, and as JSON."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from artrag.evaluation.answering import Answered, quality
+from artrag.evaluation.calibration import reliability, risk_coverage
+from artrag.evaluation.causes import cause
+from artrag.evaluation.intervals import Interval
+from artrag.evaluation.ladder import RIGHT, Figures, Ladder
+from artrag.evaluation.page import cells, figures, number, page, safe, table, written
+from artrag.evaluation.plots import bars_plot, calibration_plot, frontier_plot, risk_coverage_plot, systems_plot
+from artrag.evaluation.questions import Question
+from artrag.evidence import supports
+from artrag.passages import CITE_ABOVE, marks_of
+
+SHOWN = 150
+"""Questions shown one by one: those that the systems differ on most."""
+LONGEST_TEXT = 1500
+
+_MEANINGS = {
+    "quality": "the measure that fits each question: F1 for words, else right or wrong",
+    "em": "the words of a reference, exactly",
+    "f1": "tokens shared with a reference",
+    "rouge_l": "longest common sequence with a reference",
+    "gives_answer": "a reference stands in the answer",
+    "accuracy": "right option, verdict or number",
+    "refusal": "refuses where the documents do not say",
+    "support": "share of the answer that stands in a passage",
+    "answer_in_passages": "a reference stands in what was read",
+    "recall": "relevant passages among those read",
+    "mrr": "1 / rank of the first relevant passage",
+    "ndcg": "order of the relevant passages",
+    "relevancy": "cosine of the answer with its question",
+}
+
+
+def write_ladder(
+    folder: Path, found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]
+) -> tuple[Path, Path, Path]:
+    """Write `report.html`, `report.md` and `report.json`; a reader sees the old file or the whole new one.
+
+    Args:
+        folder: made where it is missing.
+        found: the figures.
+        questions: those that were asked.
+        rows: by system, an answer to each.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    shown = as_html(found, questions, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    return (
+        written(folder / "report.html", shown),
+        written(folder / "report.md", as_markdown(found)),
+        written(folder / "report.json", json.dumps(found.as_dict(), ensure_ascii=False, indent=1)),
+    )
+
+
+def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]) -> str:
+    """The page: every text is escaped, nothing is fetched, no script runs."""
+    body = [
+        "<h1>The ladder</h1>",
+        f'<p class="note">{found.questions} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
+        "intervals over questions; gains are paired, question by question.</p>",
+        *(f"<p><b>{safe(sentence)}</b></p>" for sentence in found.verdict),
+        figures(_plots(found, rows)),
+        "<h2>Systems</h2>",
+        _systems(found),
+        "<h2>Measures</h2>",
+        _measures(found),
+        "<h2>Why answers are wrong</h2>",
+        _causes(found),
+        "<h2>Citations</h2>",
+        _citations(rows),
+        "<h2>Question by question</h2>",
+        f'<p class="note">Those that the systems differ on most, at most {SHOWN}; answers.jsonl holds all.</p>',
+        *_one_by_one(found, questions, rows),
+    ]
+    return page("artrag: the ladder", body)
+
+
+def as_markdown(found: Ladder) -> str:
+    """The table of systems and the verdict."""
+    lines = ["# The ladder", "", *found.verdict, ""]
+    lines += [
+        "| system | adds | quality, % | gain, points | failed | abstained | calls | tokens | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in found.figures.items():
+        value, bounds = number(one.measures["quality"], False)
+        gain = " ".join(number(one.gain, True)) if one.gain else ""
+        tokens = one.cost["prompt_tokens"] + one.cost["completion_tokens"]
+        lines.append(
+            f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {one.failed} | {one.abstained} | "
+            f"{one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
+        )
+    lines += ["", f"{found.questions} questions; brackets are 95% bootstrap intervals over questions.", ""]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _plots(found: Ladder, rows: Mapping[str, Sequence[Answered]]) -> Iterator[tuple[str, str, str]]:
+    qualities = {name: one.measures["quality"] for name, one in found.figures.items()}
+    yield "Quality", "mean and its interval", systems_plot(qualities)
+    unit = "money" if all("money" in one.cost for one in found.figures.values()) else "seconds"
+    points = {name: (one.cost[unit], qualities[name]) for name, one in found.figures.items()}
+    yield (
+        "Quality and cost",
+        f"{unit} a question; nothing is both better and cheaper than the line",
+        frontier_plot(points, unit),
+    )
+    sure = {
+        name: _sure(own, found.values[name])
+        for name, own in rows.items()
+        if any(one.confidence is not None for one in own)
+    }
+    if sure:
+        bins = {name: reliability(confidence, right) for name, (confidence, right) in sure.items()}
+        yield (
+            "Calibration",
+            "stated confidence against the share that was right, equal-mass bins",
+            calibration_plot(bins),
+        )
+        name = list(sure)[-1]
+        yield "Risk and coverage", f"of {name}", risk_coverage_plot(risk_coverage(*sure[name]))
+
+
+def _sure(rows: Sequence[Answered], values: Sequence[float]) -> tuple[list[float], list[bool]]:
+    pairs = [(row.confidence, value >= RIGHT) for row, value in zip(rows, values, strict=True)]
+    return [float(one) for one, _ in pairs if one is not None], [right for one, right in pairs if one is not None]
+
+
+def _systems(found: Ladder) -> str:
+    shown = []
+    priced = all("money" in one.cost for one in found.figures.values())
+    for name, one in found.figures.items():
+        own = ' class="own"' if name == found.keep else ""
+        gain = cells(one.gain, True) if one.gain else "<td></td><td></td>"
+        cost = [f"{one.cost['calls']:.1f}", f"{one.cost['prompt_tokens'] + one.cost['completion_tokens']:,.0f}"]
+        cost += [f"{one.cost['seconds']:.2f}", f"{one.seconds[1]:.2f}"]
+        cost += [f"{one.cost['money']:.5f}"] if priced else []
+        sure = [f"{one.calibration[name]:.3f}" if one.calibration else "" for name in ("ece", "aurc")]
+        plain = "".join(f"<td>{value}</td>" for value in (one.failed, one.abstained, *cost, *sure))
+        quality_of = cells(one.measures["quality"], False)
+        shown.append(f"<tr{own}><td>{safe(name)}</td><td>{one.rung.adds or ''}</td>{quality_of}{gain}{plain}</tr>")
+    names = ["system", "adds", "quality, %", "95%", "gain, points", "95%", "failed", "abstained", "calls", "tokens"]
+    names += ["seconds", "p95", *(["money"] if priced else []), "ECE", "AURC"]
+    return table("".join(f"<th>{name}</th>" for name in names), shown)
+
+
+def _measures(found: Ladder) -> str:
+    names = list(dict.fromkeys(name for one in found.figures.values() for name in one.measures))
+    shown = []
+    for name in names:
+        values = (one.measures.get(name) for one in found.figures.values())
+        told = (
+            f'<td title="{" ".join(number(value, False)) if value else ""}">{_short(value)}</td>' for value in values
+        )
+        shown.append(
+            f'<tr><td>{safe(name)}</td>{"".join(told)}<td class="say">{safe(_MEANINGS.get(name, ""))}</td></tr>'
+        )
+    head = "".join(f"<th>{safe(name)}</th>" for name in ("measure, %", *found.figures, ""))
+    return table(head, shown)
+
+
+def _short(value: Interval | None) -> str:
+    return "" if value is None or np.isnan(value.value) else f"{100 * value.value:.1f}"
+
+
+def _causes(found: Ladder) -> str:
+    names = list(dict.fromkeys(name for one in found.figures.values() for name in one.causes))
+    if not names:
+        return '<p class="note">None is.</p>'
+
+    def row(name: str, one: Figures) -> str:
+        return f"<tr><td>{safe(name)}</td>{''.join(f'<td>{one.causes.get(why, 0)}</td>' for why in names)}</tr>"
+
+    best = list(found.figures)[-1]
+    drawn = figures([(f"{best}", "wrong answers by cause", bars_plot(found.figures[best].causes, "answers"))])
+    head = "".join(f"<th>{safe(name)}</th>" for name in ("system", *names))
+    return table(head, (row(*item) for item in found.figures.items())) + (drawn if found.figures[best].causes else "")
+
+
+def _citations(rows: Mapping[str, Sequence[Answered]]) -> str:
+    """Does the cited passage hold the claim?"""
+    shown = []
+    for name, own in rows.items():
+        cited = [held for row in own for held in marks_of(row.answer, row.read)]
+        answers = sum(bool(row.passages) and bool(row.answer) for row in own)
+        if answers:
+            with_marks = sum(bool(marks_of(row.answer, row.read)) for row in own)
+            share = f"{100 * sum(cited) / len(cited):.1f}" if cited else ""
+            shown.append(
+                f"<tr><td>{safe(name)}</td><td>{answers}</td><td>{with_marks}</td><td>{len(cited)}</td><td>{share}</td></tr>"
+            )
+    if not shown:
+        return '<p class="note">No system read passages.</p>'
+    names = (
+        "system",
+        "answers from passages",
+        "with citations",
+        "citations",
+        f"hold {CITE_ABOVE:.0%} of their sentence, %",
+    )
+    return table("".join(f"<th>{name}</th>" for name in names), shown)
+
+
+def _one_by_one(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]) -> Iterator[str]:
+    values = np.array([found.values[name] for name in rows])
+    for n in np.argsort(-(values.max(axis=0) - values.min(axis=0)), kind="stable")[:SHOWN]:
+        question = questions[n]
+        told = " ".join(question.question.split())
+        told = told if len(told) <= 140 else f"{told[:140]} ..."
+        marks = " ".join(f"{name} {found.values[name][n]:.2f}" for name in rows)
+        wanted = "; ".join(question.answers) or "nothing: the documents do not say"
+        yield f"<details><summary>{safe(told)} <small>{safe(marks)}</small></summary>"
+        yield f"<pre>{safe(question.words[:LONGEST_TEXT])}</pre><p>right: <b>{safe(wanted)}</b></p>"
+        for name, own in rows.items():
+            yield from _answer(name, question, own[n])
+        yield "</details>"
+
+
+def _answer(name: str, question: Question, row: Answered) -> Iterator[str]:
+    score = quality(question, row)
+    why = "" if score.value >= RIGHT else f", {cause(question, row)}"
+    sure = "" if row.confidence is None else f", confidence {row.confidence:.2f}"
+    yield f"<p><b>{safe(name)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}</p>"
+    yield f"<pre>{safe((row.answer or row.error)[:LONGEST_TEXT])}</pre>"
+    if row.decision:
+        yield f'<p class="note">{safe(row.decision)}</p>'
+    if row.passages:
+        held = supports(row.answer, row.read)
+        best = {one.passage for one in held if one.share >= CITE_ABOVE}
+        yield "<details><summary>passages</summary>"
+        for n, one in enumerate(row.passages):
+            mark = " <b>bears it out</b>" if n in best else ""
+            yield f"<p>[{n + 1}] {safe(one['id'])}{mark}</p><pre>{safe(one['text'][:LONGEST_TEXT])}</pre>"
+        yield "</details>"

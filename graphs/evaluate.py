@@ -1,0 +1,48 @@
+"""evaluate: plan -> score -> {score the next system | report}."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.embeddings import Embeddings
+from langgraph.graph import END, START, StateGraph
+
+from artrag.errors import UsageError
+from artrag.nodes import evaluate as nodes
+from artrag.protocols import System
+from artrag.settings import Settings
+from artrag.state import EvaluateInput, EvaluateState
+
+
+def build_evaluate(
+    systems: Sequence[System], *, embedder: Embeddings | None = None
+) -> StateGraph[EvaluateState, Settings, EvaluateInput, EvaluateState]:
+    """Questions and systems to a report: what each scores, what each step gains, and what it costs.
+
+    Args:
+        systems: what is measured, from the bottom of the ladder to its top; any graph, chain or agent can be one.
+        embedder: any LangChain embedder; with one, the answers' relevancy to their questions is measured, too.
+
+    Raises:
+        UsageError: two systems have one name, or one stands over another that is not there.
+    """
+    by_name = {system.name: system for system in systems}
+    if len(by_name) < len(systems) or not systems:
+        raise UsageError(f"systems {[system.name for system in systems]}: give at least one, each a name of its own")
+    if loose := [system for system in systems if system.over and system.over not in by_name]:
+        raise UsageError(f"{loose[0].name!r} stands over {loose[0].over!r}, which is no system here: add it")
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(
+        EvaluateState, context_schema=Settings, input_schema=EvaluateInput
+    )
+    graph.add_node("plan", nodes.plan(by_name))
+    graph.add_node("score", nodes.score(by_name))
+    graph.add_node("report", nodes.report(by_name, embedder))
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "score")
+    graph.add_conditional_edges("score", after_score, {"another system": "score", "all have answered": "report"})
+    graph.add_edge("report", END)
+    return graph
+
+
+def after_score(state: EvaluateState) -> Literal["another system", "all have answered"]:
+    """Ask the systems one after another: side by side they would slow each other down, and their times say nothing."""
+    return "another system" if state["left"] else "all have answered"

@@ -1,0 +1,87 @@
+"""`artrag evaluate answers`: the ladder on the user's own questions and documents."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from artrag.settings import Settings
+
+LADDER = "ladder"
+
+
+def answers(
+    questions: Annotated[Path, typer.Option("--questions", help="Questions with right answers, .jsonl.")],
+    index: Annotated[
+        list[str] | None, typer.Option("--index", help="Index; with a second one made with --context none.")
+    ] = None,
+    systems: Annotated[
+        str, typer.Option(help="Names of the systems, with commas, or 'ladder' for all there is.")
+    ] = LADDER,
+    run: Annotated[
+        Path, typer.Option("--run", "--out", file_okay=False, help="Folder of the run; given again, it goes on.")
+    ] = Path(".artrag/evaluation"),
+    chat: Annotated[str | None, typer.Option("--chat", help="Chat model, e.g. openai:gpt-4.1-mini.")] = None,
+    tuned: Annotated[str | None, typer.Option("--tuned", help="Fine-tuned chat model, e.g. a folder.")] = None,
+    asker: Annotated[str | None, typer.Option(help="Asker of the rung 'art'.")] = None,
+    truster: Annotated[str | None, typer.Option(help="Truster of the rung 'art'.")] = None,
+    reranker: Annotated[str | None, typer.Option(help="Cross-encoder of the rung 'reranked'.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=256, help="Questions put to a system side by side.")] = 4,
+    price: Annotated[
+        tuple[float, float] | None, typer.Option(help="Of a million prompt tokens, and of a million written ones.")
+    ] = None,
+    local_only: Annotated[bool, typer.Option("--local-only", help="Refuse remote models.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Climb the ladder: prompt, retrieval, doubt, fine-tuning. What helps, by how much, at what cost."""
+    from artrag.graphs.evaluate import build_evaluate
+    from artrag.interfaces.ladder import rungs
+    from artrag.interfaces.running import execute, ready_models
+
+    err = Console(stderr=True)
+    given = {"chat": chat, "asker": asker, "truster": truster, "reranker": reranker, "local_only": local_only or None}
+    settings = Settings.of({name: value for name, value in given.items() if value is not None})
+    ready_models(settings, err)
+    found = index if index else [settings.index] if settings.index else []
+    graph = build_evaluate(rungs(settings, found, run, tuned=tuned))
+    state: dict[str, Any] = {"questions": str(questions), "run": str(run), "at_once": at_once}
+    if systems != LADDER:
+        state["systems"] = [name.strip() for name in systems.split(",") if name.strip()]
+    if price:
+        state["price"] = list(price)
+    report = execute(graph, state, settings, err)["report"]
+    if as_json:
+        sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+    else:
+        Console().print(shown(report))
+
+
+def shown(report: Mapping[str, Any]) -> RenderableType:
+    """The figures on a terminal."""
+    table = Table(title=f"{report['questions']} questions", title_justify="left")
+    for name in ("system", "adds", "quality, %", "95%", "gain", "95% ", "calls", "tokens", "seconds"):
+        table.add_column(name, justify="left" if name in ("system", "adds") else "right")
+    for name, one in report["systems"].items():
+        value, gain, cost = one["quality"], one["gain"], one["cost"]
+        table.add_row(
+            Text(name, style="bold" if name == report["keep"] else ""),
+            one["adds"] or "",
+            f"{100 * value['value']:.1f}",
+            f"{100 * value['low']:.1f} to {100 * value['high']:.1f}",
+            f"{100 * gain['value']:+.1f}" if gain else "",
+            f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}" if gain else "",
+            f"{cost['calls']:.1f}",
+            f"{cost['prompt_tokens'] + cost['completion_tokens']:,.0f}",
+            f"{cost['seconds']:.2f}",
+        )
+    lines = [Text(sentence, style="bold") for sentence in report["verdict"]]
+    for name, one in report["systems"].items():
+        if one["failed"]:
+            lines.append(Text(f"{name} failed on {one['failed']} questions, which count as wrong", style="yellow"))
+    return Group(table, *lines, Text(f"report: {report['page']}", style="dim"))

@@ -1,0 +1,36 @@
+"""plan: read the questions, and see which systems they are put to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from artrag.errors import UsageError
+from artrag.evaluation.questions import read_questions
+from artrag.nodes.node import Run, node
+from artrag.protocols import System
+from artrag.state import EvaluateState
+from artrag.steps import Call, Steps
+
+
+def plan(systems: Mapping[str, System]) -> Runnable[Any, Any]:
+    """A node that begins an evaluation.
+
+    Reads `questions`, `systems`, `run`; writes `systems`, `left`, `asked`.
+
+    Raises:
+        UsageError: no run is named, a system is unknown, or a line of the questions is none.
+    """
+
+    def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
+        if not state.get("run"):
+            raise UsageError("no run is named: give a folder that everything goes into")
+        wanted = list(dict.fromkeys(state.get("systems") or systems))
+        if unknown := [name for name in wanted if name not in systems]:
+            raise UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(systems)}")
+        questions = yield Call(read_questions, None, (Path(state["questions"]),))
+        run.tell(f"{len(questions)} questions, {len(wanted)} systems")
+        return {"systems": wanted, "left": wanted, "asked": len(questions), "report": {}}
+
+    return node("plan", body)

@@ -1,0 +1,75 @@
+"""report: measure all answers, compare the systems, and write it down."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import Runnable
+
+from artrag.errors import UsageError
+from artrag.evaluation.answering import Answered
+from artrag.evaluation.ladder import Price, Rung, ladder
+from artrag.evaluation.ladder_page import write_ladder
+from artrag.evaluation.questions import Question, read_questions
+from artrag.ledger import Ledger
+from artrag.nodes.evaluate.score import ANSWERS, key_of
+from artrag.nodes.node import Run, node
+from artrag.passages import own_words
+from artrag.protocols import System
+from artrag.state import EvaluateState
+from artrag.steps import Call, Steps
+
+
+def report(systems: Mapping[str, System], embedder: Embeddings | None = None) -> Runnable[Any, Any]:
+    """A node that writes `report.html`, `report.md` and `report.json` into the run's folder.
+
+    Reads `run`, `questions`, `systems`, `price`; writes `report`.
+    """
+
+    def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
+        run.tell("measuring")
+        made = yield Call(_report, None, (state, systems, embedder))
+        return {"report": made}
+
+    return node("report", body)
+
+
+def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embeddings | None) -> dict[str, Any]:
+    folder = Path(state["run"])
+    questions = read_questions(Path(state["questions"]))
+    chosen = [systems[name] for name in state["systems"]]
+    rows = answers(folder, questions, chosen)
+    names = {system.name for system in chosen}
+    rungs = [Rung(one.name, one.over if one.over in names else "", one.adds) for one in chosen]
+    more = (
+        {name: {"relevancy": relevancy(questions, own, embedder)} for name, own in rows.items()} if embedder else None
+    )
+    given = state.get("price")
+    if given and len(given) != 2:
+        raise UsageError(f"price {given}: give two numbers, of a million prompt tokens and of a million written ones")
+    price: Price | None = (given[0], given[1]) if given else None
+    found = ladder(questions, rows, rungs, more=more, price=price)
+    page, text, data = write_ladder(folder, found, questions, rows)
+    return found.as_dict() | {"page": str(page), "markdown": str(text), "json": str(data)}
+
+
+def answers(folder: Path, questions: Sequence[Question], systems: Sequence[System]) -> dict[str, list[Answered]]:
+    """The kept answers of each system, in the order of the questions; of several to one question the last."""
+    ledger = Ledger.open(folder / ANSWERS)
+    ledger.close()
+    known = {row["key"]: Answered.of_row(row) for row in ledger.rows}
+    return {one.name: [known[key_of(one, question)] for question in questions] for one in systems}
+
+
+def relevancy(questions: Sequence[Question], rows: Sequence[Answered], embedder: Embeddings) -> list[float]:
+    """The cosine of each answer's vector with its question's, not below 0; 0 where nothing was said."""
+    said = [own_words(row.answer) or "-" for row in rows]
+    one, other = (
+        np.asarray(embedder.embed_documents(list(texts)), dtype=np.float32)
+        for texts in ([question.question for question in questions], said)
+    )
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    near = np.clip((one * other).sum(axis=1) / np.maximum(lengths, 1e-9), 0, 1)
+    return [float(value) if row.answer.strip() else 0.0 for value, row in zip(near, rows, strict=True)]

@@ -1,0 +1,155 @@
+"""score: put every question to one system, and keep what it says."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
+
+from artrag.errors import ArtragError
+from artrag.evaluation.answering import Answered
+from artrag.evaluation.questions import Question, read_questions
+from artrag.ledger import Ledger
+from artrag.models.remembering import sparing
+from artrag.nodes.node import Meter, Run, node
+from artrag.protocols import System
+from artrag.state import EvaluateState
+from artrag.steps import Call, Steps, side_by_side
+
+ANSWERS = "answers.jsonl"
+AT_ONCE = 4
+
+
+def score(systems: Mapping[str, System]) -> Runnable[Any, Any]:
+    """A node that asks the next system, `at_once` questions at a time.
+
+    Each answer is kept as soon as it exists, and known again by the system's `about` and the question's words: a killed
+    run goes on, a changed system is asked anew. A question on which the system fails is kept with its error, and asked
+    again in the next run.
+
+    Reads `run`, `questions`, `left`, `at_once`; writes `left`.
+    """
+
+    def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
+        name, *left = state["left"]
+        system = systems[name]
+        questions = yield Call(read_questions, None, (Path(state["questions"]),))
+        ledger: Ledger = yield Call(Ledger.open, None, (Path(state["run"]) / ANSWERS,))
+        try:
+            known = {row["key"] for row in ledger.rows if not row["error"]}
+            missing = [one for one in questions if key_of(system, one) not in known]
+            done = len(questions) - len(missing)
+
+            def of(question: Question) -> Callable[[], Steps[None]]:
+                def ask() -> Steps[None]:
+                    nonlocal done
+                    row = yield _asking(system, question)
+                    yield Call(ledger.add, None, ({"key": key_of(system, question)} | row.as_row(),))
+                    done += 1
+                    run.progress(name, done, len(questions))
+
+                return ask
+
+            yield from side_by_side([of(one) for one in missing], state.get("at_once") or AT_ONCE)
+        finally:
+            ledger.close()
+        return {"left": left}
+
+    return node("score", body)
+
+
+def key_of(system: System, question: Question) -> str:
+    """What an answer is known again by."""
+    return sha256(repr((system.name, system.about, question.words)).encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def _asking(system: System, question: Question) -> Call:
+    """The call that gives the system's row for a question; it never raises for what the system does."""
+    given = {"question": question.words}
+
+    def sync() -> Answered:
+        with _measured(system) as made:
+            try:
+                made.row = _row(system, question, system.answers.invoke(given, **made.how))
+            except Exception as error:  # a system may be anybody's
+                made.row = _failed(system, question, error)
+        return made.row
+
+    async def twin() -> Answered:
+        with _measured(system) as made:
+            try:
+                made.row = _row(system, question, await system.answers.ainvoke(given, **made.how))
+            except Exception as error:
+                made.row = _failed(system, question, error)
+        return made.row
+
+    return Call(sync, twin)
+
+
+@dataclass(slots=True)
+class _Made:
+    how: dict[str, Any]
+    row: Answered = field(default_factory=lambda: Answered("", "", ""))
+
+
+@contextmanager
+def _measured(system: System) -> Iterator[_Made]:
+    """Count what one answer costs. The evaluation's own stream and checkpoints are none of the system's business."""
+    meter, started = Meter(), time.perf_counter()
+    outer = {name: value for name, value in ensure_config().items() if name in ("callbacks", "tags", "metadata")}
+    config = merge_configs(outer, {"callbacks": [meter], "run_name": system.name})  # type: ignore[arg-type]
+    made = _Made({"config": config} | ({"context": system.context} if system.context else {}))
+    token = var_child_runnable_config.set(config)
+    try:
+        with sparing() as spared:
+            yield made
+    finally:
+        var_child_runnable_config.reset(token)
+    made.row = replace(
+        made.row,
+        calls=meter.calls,
+        prompt_tokens=meter.prompt_tokens,
+        completion_tokens=meter.completion_tokens,
+        seconds=round(time.perf_counter() - started + sum(spared), 4),
+    )
+
+
+def _row(system: System, question: Question, state: Mapping[str, Any]) -> Answered:
+    passages = state.get("passages")
+    return Answered(
+        system=system.name,
+        id=question.id,
+        answer=str(state["answer"]),
+        passages=None if passages is None else tuple(map(_plain, passages)),
+        confidence=_confidence(state),
+        abstained=bool(state.get("abstained")),
+        decision=str(state.get("decision") or ""),
+    )
+
+
+def _confidence(state: Mapping[str, Any]) -> float | None:
+    """The confidence, where somebody judged the answer."""
+    if "confidence" not in state or not any("score" in one for one in state.get("candidates") or [{"score": 0}]):
+        return None
+    return float(state["confidence"])
+
+
+def _plain(passage: Any) -> dict[str, str]:
+    about = passage.metadata
+    name = str(about.get("id", passage.id or ""))
+    return {
+        "id": name,
+        "document": str(about.get("document", about.get("source", ""))),
+        "text": passage.page_content,
+        "context": str(about.get("context", "")),
+    }
+
+
+def _failed(system: System, question: Question, error: Exception) -> Answered:
+    told = str(error) if isinstance(error, ArtragError) else f"{type(error).__name__}: {error}"
+    return Answered(system=system.name, id=question.id, answer="", error=told[:500] or type(error).__name__)

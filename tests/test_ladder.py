@@ -1,0 +1,384 @@
+"""The evaluation ladder: rows that are never paid twice, measures, causes, verdicts, reports."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import AnsweringChat, HashedWords, ScriptedChat, json_lines, passage
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from artrag import System, build_evaluate
+from artrag.errors import ModelCallError, UsageError
+from artrag.evaluation.answering import Answered, measures, quality
+from artrag.evaluation.causes import cause
+from artrag.evaluation.ladder import Ladder, Rung, ladder
+from artrag.evaluation.ladder_page import SHOWN, as_html, as_markdown
+from artrag.evaluation.questions import Question
+from artrag.index import Index
+from artrag.interfaces import ladder as rooms
+from artrag.models.remembering import Remembered, sparing
+
+Say = Callable[[str], Any]
+READ = ({"id": "d#0", "document": "d", "text": "The pump runs at 4 bar.", "context": "Pumps"},)
+
+
+def system(name: str, say: Say, **more: Any) -> System:
+    return System(name, RunnableLambda(lambda given: {"answer": say(given["question"])}), **more)
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    rows = [{"id": f"q{n}", "question": f"How much is {n} and {n}?", "answer": 2 * n} for n in range(24)]
+    return json_lines(tmp_path / "questions.jsonl", rows)
+
+
+def climb(systems: Sequence[System], questions: Path, run: Path, **more: Any) -> dict[str, Any]:
+    graph = build_evaluate(systems, embedder=more.pop("embedder", None)).compile()
+    found = graph.invoke({"questions": str(questions), "run": str(run), **more})  # type: ignore[arg-type]
+    return found["report"]  # type: ignore[no-any-return]
+
+
+def doubled(question: str) -> str:
+    return f"Answer: {2 * int(question.split()[3])}"
+
+
+# --- the graph
+
+
+def test_systems_become_figures_a_verdict_and_three_files(asked: Path, tmp_path: Path) -> None:
+    systems = [system("low", lambda _: "Answer: 7"), system("high", doubled, over="low", adds="tuning")]
+    report = climb(systems, asked, tmp_path / "run", at_once=3)
+    low, high = report["systems"]["low"], report["systems"]["high"]
+    assert low["quality"]["value"] == low["accuracy"]["value"] == 0 and high["quality"]["value"] == 1
+    assert high["gain"] == {"value": 1.0, "low": 1.0, "high": 1.0} and low["gain"] is None
+    assert report["lacking"] == "behaviour" and report["keep"] == "high" and report["questions"] == 24
+    assert "Behaviour (fine-tuning) is what you lacked: 'high' gains +100.0 [+100.0, +100.0]" in report["verdict"][0]
+    assert low["causes"] == {"wrong reasoning": 24} and high["causes"] == {}
+    told = json.loads(Path(report["json"]).read_text("utf-8"))
+    assert told == {name: value for name, value in report.items() if name not in ("page", "markdown", "json")}
+    assert "| high | tuning | 100.0 [100.0, 100.0] | +100.0" in Path(report["markdown"]).read_text("utf-8")
+    assert Path(report["page"]).read_text("utf-8").count("<svg") >= 2
+
+
+def test_a_row_is_paid_once_and_a_changed_system_is_asked_anew(asked: Path, tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def say(question: str) -> str:
+        calls.append(question)
+        return "Answer: 7"
+
+    for about, paid in (("one", 24), ("one", 24), ("two", 48), ("one", 48)):
+        report = climb([system("a", say, about=about)], asked, tmp_path / "run")
+        assert len(calls) == paid and report["systems"]["a"]["counts"]["quality"] == 24
+    rows = (tmp_path / "run/answers.jsonl").read_text("utf-8").splitlines()
+    assert len(rows) == 48 and len({json.loads(row)["key"] for row in rows}) == 48
+
+
+def test_a_killed_run_goes_on(asked: Path, tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def say(question: str) -> str:
+        calls.append(question)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return "Answer: 7"
+
+    with pytest.raises(KeyboardInterrupt):
+        climb([system("a", say)], asked, tmp_path / "run", at_once=1)
+    path = tmp_path / "run/answers.jsonl"
+    assert 9 <= len(path.read_text("utf-8").splitlines()) < 24  # what was begun beside it may end
+    with path.open("a") as file:
+        file.write('{"key": "half')
+    climb([system("a", say)], asked, tmp_path / "run")
+    assert len(calls) == 25 and len(set(calls)) == 24
+
+
+def test_a_question_that_fails_is_kept_with_its_error_counts_as_wrong_and_is_asked_again(
+    asked: Path, tmp_path: Path
+) -> None:
+    broken = True
+
+    def say(question: str) -> str:
+        if broken and " 3 " in question:
+            raise ModelCallError("the model is away: start it")
+        if broken and " 4 " in question:
+            raise ValueError("odd")
+        return doubled(question)
+
+    report = climb([system("a", say)], asked, tmp_path / "run")
+    one = report["systems"]["a"]
+    assert one["failed"] == 2 and one["coverage"] == pytest.approx(22 / 24)
+    assert one["quality"]["value"] == pytest.approx(22 / 24) and one["causes"] == {"failed": 2}
+    errors = [json.loads(line)["error"] for line in (tmp_path / "run/answers.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(filter(None, errors)) == ["ValueError: odd", "the model is away: start it"]
+    broken = False
+    assert climb([system("a", say)], asked, tmp_path / "run")["systems"]["a"]["failed"] == 0
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_a_graph_below_costs_is_counted_and_its_interrupts_and_threads_stay_its_own(
+    asked: Path, tmp_path: Path, asynchronous: bool
+) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from artrag import build_contextual_rag
+
+    chat = AnsweringChat(lambda prompt: "Answer: 7")
+    retriever: Runnable[Any, Any] = RunnableLambda(lambda _: [passage("A passage.")])
+    inner = build_contextual_rag(chat=chat, retriever=retriever).compile()
+    graph = build_evaluate([System("inner", inner)]).compile(checkpointer=InMemorySaver())
+    given: Any = {"questions": str(asked), "run": str(tmp_path / "run"), "at_once": 4, "price": [1.0, 2.0]}
+    config: Any = {"configurable": {"thread_id": "1"}}
+    state = asyncio.run(graph.ainvoke(given, config)) if asynchronous else graph.invoke(given, config)
+    cost = state["report"]["systems"]["inner"]["cost"]
+    assert (cost["calls"], cost["prompt_tokens"], cost["completion_tokens"]) == (1, 10, 5)
+    assert cost["money"] == pytest.approx(20e-6) and 0 < cost["seconds"] < 5
+    assert state["usage"]["score"]["calls"] == 24
+    row = json.loads((tmp_path / "run/answers.jsonl").read_text("utf-8").splitlines()[0])
+    assert row["passages"] == [{"id": "a.md#0", "document": "a.md", "text": "A passage.", "context": ""}]
+    assert row["confidence"] is None  # nobody judged it
+
+
+def test_confidence_and_abstention_come_along(asked: Path, tmp_path: Path) -> None:
+    answers: Runnable[Any, Any] = RunnableLambda(
+        lambda given: (
+            {"answer": "?", "abstained": True, "confidence": 0.1, "decision": "not sure"}
+            if " 5 " in given["question"]
+            else {"answer": doubled(given["question"]), "confidence": 0.9}
+        )
+    )
+    one = climb([System("a", answers)], asked, tmp_path / "run")["systems"]["a"]
+    assert one["abstained"] == 1 and one["causes"] == {"wrongly abstained": 1}
+    assert 0 < one["calibration"]["ece"] < 0.2 and 0 <= one["calibration"]["aurc"] < 0.05
+
+
+def test_relevancy_is_measured_with_an_embedder(asked: Path, tmp_path: Path) -> None:
+    systems = [system("echo", lambda question: question), system("off", lambda _: "zebra")]
+    found = climb(systems, asked, tmp_path / "run", embedder=HashedWords())["systems"]
+    assert found["echo"]["relevancy"]["value"] == pytest.approx(1) and found["off"]["relevancy"]["value"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"run": ""}, "no run is named"),
+        ({"systems": ["a", "nope"]}, "no system 'nope': there are a"),
+        ({"price": [1.0]}, "two numbers"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(asked: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        graph = build_evaluate([system("a", doubled)]).compile()
+        graph.invoke({"questions": str(asked), "run": str(tmp_path / "run")} | given)  # type: ignore[arg-type]
+
+
+def test_systems_have_names_of_their_own_and_stand_on_something() -> None:
+    for bad in ([], [system("a", doubled), system("a", doubled)], [system("a", doubled, over="b")]):
+        with pytest.raises(UsageError):
+            build_evaluate(bad)
+
+
+# --- measures and causes
+
+
+def words(*answers: str, **more: Any) -> Question:
+    return Question("q", "At how many bar does the pump run?", answers, **more)
+
+
+def row(answer: str, **more: Any) -> Answered:
+    return Answered("a", "q", answer, **more)
+
+
+def test_measures_of_words_with_passages() -> None:
+    found = measures(words("4 bar", relevant=("d",)), row("It runs at 4 bar [1]", passages=READ))
+    assert found["em"].value == 0 and 0 < found["f1"].value < 1 and found["gives_answer"].value == 1
+    assert found["quality"] == found["f1"] and found["rouge_l"].value == pytest.approx(4 / 7)
+    assert found["support"].value == 1 and found["answer_in_passages"].value == 1
+    assert found["recall"].value == found["mrr"].value == found["ndcg"].value == 1
+    two = (READ[0] | {"id": "e#1", "document": "e"}, READ[0])
+    found = measures(words("4 bar", relevant=("d#0", "x")), row("4 bar", passages=two))
+    assert found["recall"].value == 0.5 and found["mrr"].value == 0.5
+    assert found["ndcg"].value == pytest.approx(1 / math.log2(3) / (1 + 1 / math.log2(3)))
+    assert "not there" not in measures(words("4 bar"), row("4 bar"))
+
+
+def test_measures_of_others() -> None:
+    yes = Question("q", "Does it run?", ("yes",))
+    assert set(measures(yes, row("Yes"))) == {"quality", "accuracy"}
+    untold = Question("q", "Why?", ())
+    assert measures(untold, row("The passages do not say.", passages=READ))["refusal"].value == 1
+    assert quality(untold, row("?", abstained=True)).value == 1 and quality(yes, row("yes", abstained=True)).value == 0
+    assert quality(yes, row("yes", error="boom")).value == 0
+    assert measures(yes, row("", error="boom", passages=())).keys() == {"quality", "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "why"),
+    [
+        (words("4 bar"), row("", error="boom"), "failed"),
+        (Question("q", "Why?", ()), row("Because."), "answers what is not told"),
+        (words("4 bar"), row("9 bar", abstained=True, passages=READ), "wrongly abstained"),
+        (words("4 bar"), row("The passages do not say.", passages=READ), "wrongly refused"),
+        (words("7 bar"), row("The passages do not say.", passages=READ), "not retrieved"),
+        (words("4 bar"), row("2 + 3 = 6, so 6 bar", passages=READ), "wrong calculation"),
+        (words("4 bar"), row("9 bar"), "wrong reasoning"),
+        (words("7 bar"), row("9 bar", passages=READ), "not retrieved"),
+        (words("4 bar", relevant=("x",)), row("9 bar", passages=READ), "not retrieved"),
+        (words("4 bar", relevant=("d",)), row("red", passages=READ), "retrieved but not used"),
+        (words("4 bar of pressure in all the pipes"), row("pump runs at 4", passages=READ), "not retrieved"),
+        (words("4 bar all told", relevant=("d",)), row("the pump runs at 4", passages=READ), "in other words"),
+        (Question("q", "So?", ("yes",)), row("No", passages=READ), "retrieved but not used"),
+        (Question("q", "So?", ("yes",)), row("No", passages=()), "not retrieved"),
+    ],
+)
+def test_a_wrong_answer_has_a_cause(question: Question, answer: Answered, why: str) -> None:
+    assert cause(question, answer) == why
+
+
+# --- verdicts
+
+
+def rated(questions: int = 60, **values: Callable[[int], float]) -> Ladder:
+    """A ladder whose systems are right on a question where their function says 1; `name_adds` names what is added."""
+    asked = [Question(f"q{n}", f"Question {n}?", ("yes",), group=str(n)) for n in range(questions)]
+    rows, rungs, below = {}, [], ""
+    for seconds, (name, right) in enumerate(values.items(), start=1):
+        adds: Any = name.split("_")[1] if "_" in name else None
+        said = ["Yes" if right(n) else "No" for n in range(questions)]
+        rows[name] = [Answered(name, f"q{n}", text, seconds=seconds) for n, text in enumerate(said)]
+        rungs.append(Rung(name, below, adds))
+        below = name
+    return ladder(asked, rows, rungs)
+
+
+def test_the_step_that_gains_most_is_what_was_lacking() -> None:
+    found = rated(low=lambda n: n % 10 == 0, rag_retrieval=lambda n: n % 2, art_doubt=lambda n: n % 5 > 0)
+    assert found.lacking == "retrieval" and found.keep == "art_doubt"
+    assert found.verdict[0].startswith("Retrieval is what you lacked: 'rag_retrieval' gains +40.0 [")
+    assert found.verdict[-1].startswith("Keep 'art_doubt': it is the best")
+
+
+def test_harm_is_said_and_the_cheaper_is_kept() -> None:
+    found = rated(low=lambda n: n % 2, rag_retrieval=lambda n: n % 10 > 0, art_doubt=lambda n: n % 10 > 4)
+    assert any(sentence.startswith("'art_doubt' does harm: -40.0") for sentence in found.verdict)
+    assert found.keep == "rag_retrieval"
+    found = rated(low=lambda n: n % 2, rag_retrieval=lambda n: n % 10 > 1, art_doubt=lambda n: n % 20 > 2)
+    assert found.keep == "rag_retrieval" and "'art_doubt' is dearer" in found.verdict[-1]
+
+
+def test_without_a_sure_gain_the_cheaper_is_kept() -> None:
+    found = rated(low=lambda n: n % 2, rag_retrieval=lambda n: n % 2 or n == 0)
+    assert found.verdict == ["No significant difference between the steps: keep the cheaper, 'low'."]
+    assert found.keep == "low" and found.lacking == ""
+
+
+def test_few_questions_conclude_nothing() -> None:
+    found = rated(19, low=lambda n: 0, rag_retrieval=lambda n: 1)
+    assert "19 different questions are too few" in found.verdict[0] and found.keep == found.lacking == ""
+
+
+def test_other_questions_are_refused() -> None:
+    asked = [Question("q1", "So?", ("yes",))]
+    with pytest.raises(UsageError, match="'b' answered other questions"):
+        ladder(asked, {"a": [Answered("a", "q1", "")], "b": [Answered("b", "q2", "")]}, [Rung("a"), Rung("b", "a")])
+    with pytest.raises(UsageError, match="no questions"):
+        ladder([], {}, [])
+
+
+# --- the page
+
+
+def test_hostile_texts_stay_text() -> None:
+    evil = "<script>alert(1)</script> | \u202e\n"
+    asked = [Question(f"q{n}", f"{evil}{n}?", (evil,), group=str(n)) for n in range(SHOWN + 5)]
+    read = ({"id": evil, "document": "d", "text": evil, "context": evil},)
+    rows = {evil: [Answered(evil, one.id, evil, passages=read, decision=evil, confidence=0.5) for one in asked]}
+    found = ladder(asked, rows, [Rung(evil)])
+    shown = as_html(found, asked, rows)
+    assert "<script" not in shown and "&lt;script&gt;" in shown
+    assert shown.count("<details><summary>&lt;script") == SHOWN
+    assert "\\|" in as_markdown(found)
+
+
+def test_citations_are_checked() -> None:
+    rows = {"a": [row("It runs at 4 bar [1]. The moon is made of cheese [1][2].", passages=READ)]}
+    asked = [words("4 bar")]
+    shown = as_html(ladder(asked, rows, [Rung("a")]), asked, rows)
+    assert "<td>1</td><td>1</td><td>3</td><td>33.3</td>" in shown
+
+
+# --- replies that are known already
+
+
+def test_replies_are_remembered_with_their_cost_and_time(tmp_path: Path) -> None:
+    memory = Remembered(tmp_path / "replies.jsonl")
+    chat = ScriptedChat("one", "two").model_copy(update={"cache": memory})
+    with sparing() as first:
+        assert chat.invoke("A?").text == "one" and chat.invoke("B?").text == "two"
+    again = ScriptedChat().model_copy(update={"cache": Remembered(tmp_path / "replies.jsonl")})
+    with sparing() as second:
+        said = again.invoke("A?")
+    assert said.text == "one" and said.usage_metadata is not None and said.usage_metadata["output_tokens"] == 5
+    assert first == [] and len(second) == 1 and second[0] > 0
+
+
+def test_another_model_or_prompt_is_asked_and_an_empty_reply_is_not_kept(tmp_path: Path) -> None:
+    class Other(ScriptedChat):
+        @property
+        def _identifying_params(self) -> dict[str, Any]:
+            return {"model": "other"}
+
+    memory = Remembered(tmp_path / "replies.jsonl")
+    assert ScriptedChat("one").model_copy(update={"cache": memory}).invoke("A?").text == "one"
+    assert Other("two").model_copy(update={"cache": memory}).invoke("A?").text == "two"
+    chat = ScriptedChat("", "three").model_copy(update={"cache": memory})
+    assert [chat.invoke("C?").text for _ in range(3)] == ["", "three", "three"]
+
+
+# --- the rungs that settings make
+
+
+@pytest.fixture
+def pump(monkeypatch: pytest.MonkeyPatch) -> AnsweringChat:
+    chat = AnsweringChat(lambda prompt: "downstream occlusion [1]" if "<passage>" in prompt else "I do not know")
+    monkeypatch.setattr(rooms, "load_chat", lambda *_, **__: chat)
+    return chat
+
+
+def test_rungs_climb_from_a_prompt_to_doubt(
+    build: Callable[..., Any], corpus: Path, tmp_path: Path, embedder: HashedWords, pump: AnsweringChat,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from artrag.settings import Settings
+
+    build(corpus, index=tmp_path / "auto")
+    build(corpus, index=tmp_path / "none", context="none")
+    monkeypatch.setattr(rooms, "open_index", lambda path, _: Index.open(Path(path), embedder=embedder))
+    settings = Settings(asker="evidence", truster="evidence")
+    names = ["direct", "instructed", "reasoned", "rag", "hybrid", "contextual", "self-refine", "always-refine", "art"]
+    paths = [str(tmp_path / "auto"), str(tmp_path / "none")]
+    made = rooms.rungs(settings, paths, tmp_path / "run")
+    assert [one.name for one in made] == names
+    over = {one.name: one.over for one in made}
+    assert over["rag"] == "instructed" and over["contextual"] == "hybrid" and over["art"] == "contextual"
+    assert [one.name for one in rooms.rungs(settings, [], tmp_path / "run")] == names[:3] + names[6:]
+    assert [one.name for one in rooms.rungs(settings, paths[:1], tmp_path / "run")] == names[:5] + names[6:]
+    tuned = rooms.rungs(settings, paths, tmp_path / "run", tuned="some-folder")
+    assert [one.name for one in tuned][9:] == ["fine-tuned", "fine-tuned rag", "all together"]
+    with pytest.raises(UsageError, match="give one, or one made with --context none"):
+        rooms.rungs(settings, [paths[0], str(tmp_path / "auto") + "/"], tmp_path / "run")
+    rows = [{"id": "a", "question": "What does alarm PMP-417 mean?", "answer": "downstream occlusion"}]
+    questions = json_lines(tmp_path / "q.jsonl", rows)
+    found = climb(made, questions, tmp_path / "run")["systems"]
+    assert found["direct"]["quality"]["value"] == 0 and found["contextual"]["quality"]["value"] == 1
+    drafts = len([prompt for prompt in pump.asked if "<passage>" in prompt and prompt.endswith("PMP-417 mean?")])
+    assert found["art"]["quality"]["value"] == 1 and drafts <= 3  # the rungs with the same passages share the draft
+    assert {one.about for one in made} == {one.about for one in rooms.rungs(settings, paths, tmp_path / "run")}
+    assert len({one.about for one in made}) == len(made)
+    build(corpus / "manual.md", index=tmp_path / "auto")
+    changed = {one.name: one.about for one in rooms.rungs(settings, paths, tmp_path / "run")}
+    assert {one.name for one in made if changed[one.name] != one.about} == {*names[5:]}
