@@ -191,6 +191,17 @@ class EvaluateInput(TypedDict, total=False):
     systems: Annotated[
         list[str], Field(description="Names of the systems to measure; none: all.", examples=[["direct", "rag", "art"]])
     ]
+    indexes: Annotated[
+        list[str],
+        Field(
+            description="Index to retrieve from, and a second one without contexts; none: that of the settings.",
+            examples=[[".artrag/index"]],
+        ),
+    ]
+    tuned: Annotated[
+        str,
+        Field(description="A fine-tuned chat model, such as the folder of an answerer.", examples=["runs/answerer"]),
+    ]
     at_once: Annotated[int, Field(description="Questions put to a system side by side.", ge=1, le=256, examples=[4])]
     price: Annotated[
         list[float],

@@ -8,39 +8,46 @@ from langgraph.graph import END, START, StateGraph
 
 from artrag.errors import UsageError
 from artrag.nodes import evaluate as nodes
+from artrag.nodes.evaluate.plan import Systems
 from artrag.protocols import System
 from artrag.settings import Settings
 from artrag.state import EvaluateInput, EvaluateState
 
 
 def build_evaluate(
-    systems: Sequence[System], *, embedder: Embeddings | None = None
+    systems: Sequence[System] | Systems, *, embedder: Embeddings | None = None
 ) -> StateGraph[EvaluateState, Settings, EvaluateInput, EvaluateState]:
     """Questions and systems to a report: what each scores, what each step gains, and what it costs.
 
     Args:
-        systems: what is measured, from the bottom of the ladder to its top; any graph, chain or agent can be one.
+        systems: what is measured, from the bottom of the ladder to its top; any graph, chain or agent can be one. Or a
+            function that makes them of the run's settings and input.
         embedder: any LangChain embedder; with one, the answers' relevancy to their questions is measured, too.
 
     Raises:
         UsageError: two systems have one name, or one stands over another that is not there.
     """
-    by_name = {system.name: system for system in systems}
-    if len(by_name) < len(systems) or not systems:
-        raise UsageError(f"systems {[system.name for system in systems]}: give at least one, each a name of its own")
-    if loose := [system for system in systems if system.over and system.over not in by_name]:
-        raise UsageError(f"{loose[0].name!r} stands over {loose[0].over!r}, which is no system here: add it")
+    known = systems if callable(systems) else _as_given(systems)
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(
         EvaluateState, context_schema=Settings, input_schema=EvaluateInput
     )
-    graph.add_node("plan", nodes.plan(by_name))
-    graph.add_node("score", nodes.score(by_name))
-    graph.add_node("report", nodes.report(by_name, embedder))
+    graph.add_node("plan", nodes.plan(known))
+    graph.add_node("score", nodes.score(known))
+    graph.add_node("report", nodes.report(known, embedder))
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "score")
     graph.add_conditional_edges("score", after_score, {"another system": "score", "all have answered": "report"})
     graph.add_edge("report", END)
     return graph
+
+
+def _as_given(systems: Sequence[System]) -> Systems:
+    by_name = {system.name: system for system in systems}
+    if len(by_name) < len(systems) or not systems:
+        raise UsageError(f"systems {[system.name for system in systems]}: give at least one, each a name of its own")
+    if loose := [system for system in systems if system.over and system.over not in by_name]:
+        raise UsageError(f"{loose[0].name!r} stands over {loose[0].over!r}, which is no system here: add it")
+    return lambda _settings, _state: by_name
 
 
 def after_score(state: EvaluateState) -> Literal["another system", "all have answered"]:

@@ -40,22 +40,18 @@ def answers(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Climb the ladder: prompt, retrieval, doubt, fine-tuning. What helps, by how much, at what cost."""
-    from artrag.graphs.evaluate import build_evaluate
-    from artrag.interfaces.ladder import rungs
     from artrag.interfaces.running import execute, ready_models
+    from artrag.interfaces.wiring import wired_evaluate
 
     err = Console(stderr=True)
     given = {"chat": chat, "asker": asker, "truster": truster, "reranker": reranker, "local_only": local_only or None}
     settings = Settings.of({name: value for name, value in given.items() if value is not None})
     ready_models(settings, err)
-    found = index if index else [settings.index] if settings.index else []
-    graph = build_evaluate(rungs(settings, found, run, tuned=tuned))
-    state: dict[str, Any] = {"questions": str(questions), "run": str(run), "at_once": at_once}
+    state: dict[str, Any] = {"questions": str(questions), "run": str(run), "at_once": at_once, "indexes": index or []}
     if systems != LADDER:
         state["systems"] = [name.strip() for name in systems.split(",") if name.strip()]
-    if price:
-        state["price"] = list(price)
-    report = execute(graph, state, settings, err)["report"]
+    state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
+    report = execute(wired_evaluate(), state, settings, err)["report"]
     if as_json:
         sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:

@@ -19,8 +19,8 @@ from artrag.models import load_asker, load_chat, load_reranker, load_truster
 from artrag.models.opening import part_folder
 from artrag.models.parts import MANIFEST
 from artrag.models.references import base_reference
-from artrag.models.remembering import Remembered
 from artrag.protocols import Adds, System
+from artrag.remembering import Remembered
 from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, invoke, run
 

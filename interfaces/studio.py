@@ -8,7 +8,7 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
-from artrag.interfaces.wiring import wired_art, wired_contextual_rag, wired_ingest, wired_simrag
+from artrag.interfaces.wiring import wired_art, wired_contextual_rag, wired_evaluate, wired_ingest, wired_simrag
 from artrag.settings import Settings
 
 
@@ -34,6 +34,12 @@ def simrag(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any
     """Let a model ask itself questions about documents and learn from those that hold; ship what is better."""
     _check_settings(runtime)
     return wired_simrag().compile(name="simrag")
+
+
+def evaluate(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Put questions with known answers to prompt, retrieval, doubt and fine-tuning: what helps, and what it costs."""
+    _check_settings(runtime)
+    return wired_evaluate().compile(name="evaluate")
 
 
 def _check_settings(runtime: ServerRuntime[Any]) -> None:

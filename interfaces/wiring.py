@@ -6,6 +6,7 @@ The command line and Studio use the same graphs; only the settings differ from r
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import Callbacks
@@ -21,8 +22,9 @@ from artrag.graphs import build_art, build_contextual_rag, build_ingest
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
-from artrag.protocols import Doubt
+from artrag.protocols import Doubt, System
 from artrag.settings import EMBEDDED_CHAT, Settings
+from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
 
 if TYPE_CHECKING:
@@ -59,6 +61,21 @@ def wired_simrag(student: str = EMBEDDED_CHAT) -> StateGraph[Any, Any, Any, Any]
     from artrag.graphs.simrag import build_simrag
 
     return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student)
+
+
+def wired_evaluate() -> StateGraph[Any, Any, Any, Any]:
+    """`evaluate` with the ladder that settings and input make."""
+    from artrag.graphs.evaluate import build_evaluate
+
+    return build_evaluate(_ladder)
+
+
+def _ladder(settings: Settings, state: EvaluateState) -> dict[str, System]:
+    from artrag.interfaces.ladder import rungs
+
+    indexes = state.get("indexes") or ([settings.index] if settings.index else [])
+    made = rungs(settings, indexes, Path(state["run"]), tuned=state.get("tuned"))
+    return {system.name: system for system in made}
 
 
 def current_settings() -> Settings:
@@ -130,8 +147,6 @@ def settings_retriever(arms: tuple[str, ...] | None = None) -> Runnable[Any, Any
 
 def open_index(path: str, local_only: bool = False) -> "Index | QdrantIndex":
     """The index at `path`, or on Qdrant at a URL (`artrag.index.qdrant_server`), kept open until it is swapped."""
-    from pathlib import Path
-
     from artrag.index.manifest import read_manifest
     from artrag.index.qdrant_server import SCHEME
 

@@ -332,6 +332,29 @@ def test_help_names_every_command(run: Artrag) -> None:
         assert command in said.out and run(command, "--help").code == 0
 
 
+def test_the_ladder_is_one_json_object_or_a_table_with_a_verdict(
+    run: Artrag, folder: Path, tmp_path: Path, chat: AnsweringChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARTRAG_ASKER", "evidence")
+    monkeypatch.setenv("ARTRAG_TRUSTER", "evidence")
+    rows = [{"question": ALARM, "answer": "downstream occlusion"}, {"question": "What is 12 * 3?", "answer": 36}]
+    questions = json_lines(tmp_path / "q.jsonl", rows)
+    words = ("evaluate", "answers", "--questions", questions, "--run", tmp_path / "run", "--price", 1, 2)
+    said = run(*words, "--index", folder, "--systems", "direct, hybrid,art", "--json")
+    assert said.code == 0 and list(said.json["systems"]) == ["direct", "hybrid", "art"]
+    assert said.json["systems"]["hybrid"]["quality"]["value"] > 0.5 and said.json["systems"]["art"]["over"] == "hybrid"
+    assert said.json["systems"]["art"]["cost"]["money"] > 0 and Path(said.json["page"]).is_file()
+    asked = len(chat.asked)
+    said = run(*words, "--index", folder, "--systems", "direct,hybrid,art")
+    assert said.code == 0 and "too few" in said.read and "hybrid" in said.out and "report:" in said.out
+    assert len(chat.asked) == asked
+    message = failed(run(*words, "--systems", "direct,rag", "--json"), 2, "UsageError")
+    assert message.startswith("there is no system 'rag': there are direct, instructed, reasoned, self-refine")
+    bad = json_lines(tmp_path / "bad.jsonl", [*rows, {"question": "So?"}])
+    message = failed(run("evaluate", "answers", "--questions", bad, "--run", tmp_path / "x", "--json"), 2, "UsageError")
+    assert f"{bad}:3: " in message
+
+
 def test_search_shows_each_passage_with_its_arms(run: Artrag, folder: Path) -> None:
     said = run("search", ALARM, "--index", folder, "-k", 2, "--json")
     assert said.code == 0 and said.json["question"] == ALARM and len(said.json["passages"]) == 2

@@ -606,6 +606,7 @@ DRAWN = {
     "ingest": lambda: artrag.build_ingest(embedder=None),  # type: ignore[arg-type]
     "contextual_rag": lambda: artrag.build_contextual_rag(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "art": lambda: art(ScriptedChat(), retriever=ScriptedRetriever(found=[])),
+    "evaluate": lambda: artrag.build_evaluate([artrag.System("direct", ScriptedChat())]),
     "simrag": lambda: artrag.build_simrag(teacher=ScriptedChat(), embedder=None),  # type: ignore[arg-type]
 }
 

@@ -23,7 +23,18 @@ ROOMS = {
     "training": {"core", "prompts", "models", "index", "evaluation"},
     "nodes": {"core", "prompts", "index", "tools", "tracing", "evaluation"},
     "nodes.simrag": {"core", "prompts", "index", "evaluation", "models", "training", "nodes"},
-    "graphs": {"core", "prompts", "index", "tools", "tracing", "evaluation", "nodes", "nodes.simrag"},
+    "nodes.evaluate": {"core", "prompts", "evaluation", "nodes"},
+    "graphs": {
+        "core",
+        "prompts",
+        "index",
+        "tools",
+        "tracing",
+        "evaluation",
+        "nodes",
+        "nodes.evaluate",
+        "nodes.simrag",
+    },
     "interfaces": {
         "core",
         "prompts",
@@ -34,6 +45,7 @@ ROOMS = {
         "evaluation",
         "training",
         "nodes",
+        "nodes.evaluate",
         "nodes.simrag",
         "graphs",
     },
@@ -58,7 +70,10 @@ def imports(tree: ast.AST) -> list[tuple[str, bool]]:
 
 
 def room_of(module: str) -> str:
-    part = "nodes.simrag" if module.startswith("artrag.nodes.simrag") else module.split(".")[1]
+    parts = module.split(".")
+    if ".".join(parts[1:3]) in ROOMS:
+        return ".".join(parts[1:3])
+    part = parts[1]
     return part if part in ROOMS else "core"
 
 

@@ -20,7 +20,7 @@ from artrag.evaluation.ladder_page import SHOWN, as_html, as_markdown
 from artrag.evaluation.questions import Question
 from artrag.index import Index
 from artrag.interfaces import ladder as rooms
-from artrag.models.remembering import Remembered, sparing
+from artrag.remembering import Remembered, sparing
 
 Say = Callable[[str], Any]
 READ = ({"id": "d#0", "document": "d", "text": "The pump runs at 4 bar.", "context": "Pumps"},)

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes import ROOT
+from fakes import ROOT, json_lines
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from openai_server import OpenAIServer
@@ -23,7 +23,8 @@ from artrag.models import load_embedder
 
 pytestmark = pytest.mark.server
 
-GRAPHS = {"art", "contextual_rag", "ingest", "simrag"}
+GRAPHS = {"art", "contextual_rag", "evaluate", "ingest", "simrag"}
+EVALUATE = {"questions", "run", "systems", "indexes", "tuned", "at_once", "price"}
 SIMRAG = {"paths", "run", "questions", "mix", "passages", "kinds", "rounds"}
 ANSWER = "After treatment participants improved by 4.2 points."
 QUESTION = {"question": "By how many points did participants of the Alphadrug trial improve?"}
@@ -162,7 +163,7 @@ async def test_all_graphs_are_served(client: LangGraphClient) -> None:
 async def test_forms_are_described(client: LangGraphClient, graph: str) -> None:
     schemas: Any = await client.assistants.get_schemas(await assistant(client, graph))
     inputs, settings = schemas["input_schema"]["properties"], schemas["context_schema"]["properties"]
-    wanted = {"ingest": {"paths", "index"}, "simrag": SIMRAG}.get(graph, {"question"})
+    wanted = {"ingest": {"paths", "index"}, "simrag": SIMRAG, "evaluate": EVALUATE}.get(graph, {"question"})
     assert set(inputs) == wanted
     assert all(field["description"] and field["examples"] for field in inputs.values())
     assert {"chat", "index", "k", "rounds", "review", "abstain_below"} <= set(settings)
@@ -267,6 +268,18 @@ async def test_documents_are_ingested_and_asked_about(
     assert (report["documents"], report["added"], report["skipped"]) == (2, 2, [])
     found = await run(client, None, "contextual_rag", input=QUESTION, context={"index": inputs["index"]})
     assert found["citations"][0]["document"] == "alphadrug.md"
+
+
+async def test_systems_are_put_to_questions(client: LangGraphClient, said: OpenAIServer, tmp_path: Path) -> None:
+    rows = [{"id": "a", "question": QUESTION["question"], "answer": "4.2 points"}]
+    path = json_lines(tmp_path / "questions.jsonl", rows)
+    said.script = ["I do not know.", ANSWER]
+    inputs = {"questions": str(path), "run": str(tmp_path / "run"), "systems": ["direct", "hybrid"]}
+    found = await run(client, None, "evaluate", input=inputs)
+    assert "__error__" not in found, found
+    systems = found["report"]["systems"]
+    assert systems["direct"]["quality"]["value"] == 0 and systems["hybrid"]["gives_answer"]["value"] == 1
+    assert Path(found["report"]["page"]).is_file() and "too few" in found["report"]["verdict"][0]
 
 
 async def test_documents_that_a_teacher_makes_nothing_of(

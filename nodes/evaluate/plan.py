@@ -1,6 +1,6 @@
 """plan: read the questions, and see which systems they are put to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,15 @@ from artrag.errors import UsageError
 from artrag.evaluation.questions import read_questions
 from artrag.nodes.node import Run, node
 from artrag.protocols import System
+from artrag.settings import Settings
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
 
+Systems = Callable[[Settings, EvaluateState], Mapping[str, System]]
+"""The systems by name, from the bottom of the ladder to its top, as settings and input ask for them."""
 
-def plan(systems: Mapping[str, System]) -> Runnable[Any, Any]:
+
+def plan(systems: Systems) -> Runnable[Any, Any]:
     """A node that begins an evaluation.
 
     Reads `questions`, `systems`, `run`; writes `systems`, `left`, `asked`.
@@ -26,9 +30,10 @@ def plan(systems: Mapping[str, System]) -> Runnable[Any, Any]:
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         if not state.get("run"):
             raise UsageError("no run is named: give a folder that everything goes into")
-        wanted = list(dict.fromkeys(state.get("systems") or systems))
-        if unknown := [name for name in wanted if name not in systems]:
-            raise UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(systems)}")
+        known = yield Call(systems, None, (run.settings, state))
+        wanted = list(dict.fromkeys(state.get("systems") or known))
+        if unknown := [name for name in wanted if name not in known]:
+            raise UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(known)}")
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
         run.tell(f"{len(questions)} questions, {len(wanted)} systems")
         return {"systems": wanted, "left": wanted, "asked": len(questions), "report": {}}

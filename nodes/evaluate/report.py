@@ -14,6 +14,7 @@ from artrag.evaluation.ladder import Price, Rung, ladder
 from artrag.evaluation.ladder_page import write_ladder
 from artrag.evaluation.questions import Question, read_questions
 from artrag.ledger import Ledger
+from artrag.nodes.evaluate.plan import Systems
 from artrag.nodes.evaluate.score import ANSWERS, key_of
 from artrag.nodes.node import Run, node
 from artrag.passages import own_words
@@ -22,7 +23,7 @@ from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
 
 
-def report(systems: Mapping[str, System], embedder: Embeddings | None = None) -> Runnable[Any, Any]:
+def report(systems: Systems, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
     """A node that writes `report.html`, `report.md` and `report.json` into the run's folder.
 
     Reads `run`, `questions`, `systems`, `price`; writes `report`.
@@ -30,7 +31,8 @@ def report(systems: Mapping[str, System], embedder: Embeddings | None = None) ->
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         run.tell("measuring")
-        made = yield Call(_report, None, (state, systems, embedder))
+        known = yield Call(systems, None, (run.settings, state))
+        made = yield Call(_report, None, (state, known, embedder))
         return {"report": made}
 
     return node("report", body)

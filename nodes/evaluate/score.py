@@ -15,9 +15,10 @@ from artrag.errors import ArtragError
 from artrag.evaluation.answering import Answered
 from artrag.evaluation.questions import Question, read_questions
 from artrag.ledger import Ledger
-from artrag.models.remembering import sparing
+from artrag.nodes.evaluate.plan import Systems
 from artrag.nodes.node import Meter, Run, node
 from artrag.protocols import System
+from artrag.remembering import sparing
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, side_by_side
 
@@ -25,7 +26,7 @@ ANSWERS = "answers.jsonl"
 AT_ONCE = 4
 
 
-def score(systems: Mapping[str, System]) -> Runnable[Any, Any]:
+def score(systems: Systems) -> Runnable[Any, Any]:
     """A node that asks the next system, `at_once` questions at a time.
 
     Each answer is kept as soon as it exists, and known again by the system's `about` and the question's words: a killed
@@ -37,7 +38,7 @@ def score(systems: Mapping[str, System]) -> Runnable[Any, Any]:
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         name, *left = state["left"]
-        system = systems[name]
+        system = (yield Call(systems, None, (run.settings, state)))[name]
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
         ledger: Ledger = yield Call(Ledger.open, None, (Path(state["run"]) / ANSWERS,))
         try:
