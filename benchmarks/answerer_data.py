@@ -22,8 +22,10 @@ from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
 
 LONGEST_ANSWER = 80
-TOGETHER = (1, 1, 2, 2, 3, 4)
+TOGETHER = (1, 2, 3, 4, 4, 4)
 """Paragraphs shown together: one of these numbers, drawn."""
+NEAR = 6
+"""The others are drawn from so many that BM25 finds nearest to the questions about the first."""
 OF_OTHERS = 2
 """Questions about a paragraph that is not the first, at most."""
 DEV_ARTICLES = 2
@@ -61,11 +63,15 @@ def situated(passage: Row, draw: random.Random) -> Row:
 
 
 def answering(squad: Squad, names: Sequence[str], draw: random.Random) -> Iterator[Row]:
-    """Each paragraph with others of its article, and questions about all of them."""
+    """Each paragraph with others that retrieval would bring, and questions about all of them."""
+    found = BM25.build(
+        tokenize(f"{squad.paragraphs[name]['title']} {squad.paragraphs[name]['text']}") for name in names
+    )
     for name in names:
         first = squad.paragraphs[name]
-        others = [one for one in names if squad.paragraphs[one]["title"] == first["title"] and one != name]
-        others = draw.sample(others, min(len(others), draw.choice(TOGETHER) - 1))
+        about = tokenize(" ".join([first["title"], *(row["question"] for row in squad.asked[name])]))
+        near = [names[other] for other, _ in found.top(about, NEAR + 1) if names[other] != name][:NEAR]
+        others = draw.sample(near, min(len(near), draw.choice(TOGETHER) - 1))
         shown = [name, *others]
         draw.shuffle(shown)
         passages = [situated(squad.paragraphs[one], draw) for one in shown]
