@@ -207,6 +207,9 @@ class EvaluateInput(TypedDict, total=False):
         list[float],
         Field(description="What a million prompt tokens cost, and a million written ones.", examples=[[0.4, 1.6]]),
     ]
+    against: Annotated[
+        str, Field(description="Folder of an earlier run over the same questions.", examples=["runs/last-week"])
+    ]
 
 
 class EvaluateState(EvaluateInput, total=False):

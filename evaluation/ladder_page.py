@@ -68,6 +68,7 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
         f'<p class="note">{found.questions} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
         "intervals over questions; gains are paired, question by question.</p>",
         *(f"<p><b>{safe(sentence)}</b></p>" for sentence in found.verdict),
+        *_against(found),
         figures(_plots(found, rows)),
         "<h2>Systems</h2>",
         _systems(found),
@@ -82,6 +83,16 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
         *_one_by_one(found, questions, rows),
     ]
     return page("artrag: the ladder", body)
+
+
+def _against(found: Ladder) -> Iterator[str]:
+    told = found.about.get("against")
+    if told:
+        yield f"<h2>Since {safe(told['run'])}</h2>"
+        rows = (
+            f"<tr><td>{safe(name)}</td>{cells(Interval(**gain), True)}</tr>" for name, gain in told["gains"].items()
+        )
+        yield table("<th>system</th><th>gain, points</th><th>95%</th>", rows)
 
 
 def as_markdown(found: Ladder) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from artrag.errors import UsageError
 from artrag.settings import Settings
 
 LADDER = "ladder"
@@ -36,6 +37,12 @@ def answers(
     price: Annotated[
         tuple[float, float] | None, typer.Option(help="Of a million prompt tokens, and of a million written ones.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", file_okay=False, help="Folder of an earlier run to compare with.")
+    ] = None,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit with 1 where a system is significantly worse than before.")
+    ] = False,
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse remote models.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -50,12 +57,17 @@ def answers(
     state: dict[str, Any] = {"questions": str(questions), "run": str(run), "at_once": at_once, "indexes": index or []}
     if systems != LADDER:
         state["systems"] = [name.strip() for name in systems.split(",") if name.strip()]
+    if fail_if_worse and against is None:
+        raise UsageError("--fail-if-worse: name the run to compare with, --against DIR")
+    state |= {"against": str(against)} if against else {}
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     report = execute(wired_evaluate(), state, settings, err)["report"]
     if as_json:
         sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:
         Console().print(shown(report))
+    if fail_if_worse and report["against"]["worse"]:
+        raise typer.Exit(1)
 
 
 def shown(report: Mapping[str, Any]) -> RenderableType:
@@ -77,6 +89,10 @@ def shown(report: Mapping[str, Any]) -> RenderableType:
             f"{cost['seconds']:.2f}",
         )
     lines = [Text(sentence, style="bold") for sentence in report["verdict"]]
+    for name, gain in report.get("against", {}).get("gains", {}).items():
+        told = f"{name}: {100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] points"
+        worse = name in report["against"]["worse"]
+        lines.append(Text(f"{told} since {report['against']['run']}", style="bold red" if worse else "dim"))
     for name, one in report["systems"].items():
         if one["failed"]:
             lines.append(Text(f"{name} failed on {one['failed']} questions, which count as wrong", style="yellow"))

@@ -350,6 +350,12 @@ def test_the_ladder_is_one_json_object_or_a_table_with_a_verdict(
     assert len(chat.asked) == asked
     message = failed(run(*words, "--systems", "direct,rag", "--json"), 2, "UsageError")
     assert message.startswith("there is no system 'rag': there are direct, instructed, reasoned, self-refine")
+    gate = (*words, "--index", folder, "--systems", "direct", "--against", tmp_path / "run", "--fail-if-worse")
+    assert run(*gate).code == 0
+    qualities = tmp_path / "run" / "qualities.jsonl"
+    qualities.write_text(qualities.read_text("utf-8").replace('"direct": 0', '"direct": 2'), "utf-8")
+    assert run(*gate).code == 1
+    assert "name the run" in failed(run(*words, "--fail-if-worse", "--json"), 2, "UsageError")
     bad = json_lines(tmp_path / "bad.jsonl", [*rows, {"question": "So?"}])
     message = failed(run("evaluate", "answers", "--questions", bad, "--run", tmp_path / "x", "--json"), 2, "UsageError")
     assert f"{bad}:3: " in message

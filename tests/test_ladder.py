@@ -119,6 +119,25 @@ def test_a_question_that_fails_is_kept_with_its_error_counts_as_wrong_and_is_ask
     assert climb([system("a", say)], asked, tmp_path / "run")["systems"]["a"]["failed"] == 0
 
 
+def test_a_run_is_compared_with_an_earlier_one_over_the_same_questions(asked: Path, tmp_path: Path) -> None:
+    first, later = tmp_path / "first", tmp_path / "later"
+    climb([system("a", doubled), system("b", lambda _: "7")], asked, first)
+    worse = [system("a", lambda q: doubled(q) if " 1" in q else "7"), system("b", lambda _: "7"), system("c", doubled)]
+    told = climb(worse, asked, later, against=str(first))["against"]
+    assert told["worse"] == ["a"] and told["new"] == ["c"] and told["gains"]["a"]["high"] < 0
+    assert told["gains"]["b"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert "Since " in (later / "report.html").read_text("utf-8")
+    other = json_lines(tmp_path / "other.jsonl", [{"id": "q0", "question": "How much is 1 and 1?", "answer": 2}])
+    for questions, before, said in (
+        (other, first, "1 of these are not among them, such as 'q0'"),
+        (asked, tmp_path / "none", "is no finished run"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            climb([system("a", doubled)], questions, tmp_path / "third", against=str(before))
+    with pytest.raises(UsageError, match="has the systems a, b, and none of these"):
+        climb([system("z", doubled)], asked, tmp_path / "third", against=str(first))
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_what_a_graph_below_costs_is_counted_and_its_interrupts_and_threads_stay_its_own(
     asked: Path, tmp_path: Path, asynchronous: bool

@@ -24,7 +24,7 @@ from artrag.models import load_embedder
 pytestmark = pytest.mark.server
 
 GRAPHS = {"art", "contextual_rag", "evaluate", "ingest", "simrag"}
-EVALUATE = {"questions", "run", "systems", "indexes", "tuned", "at_once", "price"}
+EVALUATE = {"questions", "run", "systems", "indexes", "tuned", "at_once", "price", "against"}
 SIMRAG = {"paths", "run", "questions", "mix", "passages", "kinds", "rounds"}
 ANSWER = "After treatment participants improved by 4.2 points."
 QUESTION = {"question": "By how many points did participants of the Alphadrug trial improve?"}

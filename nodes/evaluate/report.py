@@ -1,6 +1,7 @@
 """report: measure all answers, compare the systems, and write it down."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
 
 from artrag.errors import UsageError
+from artrag.evaluation.against import compare, write_qualities
 from artrag.evaluation.answering import Answered
 from artrag.evaluation.ladder import Price, Rung, ladder
 from artrag.evaluation.ladder_page import write_ladder
@@ -26,7 +28,10 @@ from artrag.steps import Call, Steps
 def report(systems: Systems, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
     """A node that writes `report.html`, `report.md` and `report.json` into the run's folder.
 
-    Reads `run`, `questions`, `systems`, `price`; writes `report`.
+    Reads `run`, `questions`, `systems`, `price`, `against`; writes `report`.
+
+    Raises:
+        UsageError: the run to compare with is none, or asked other questions.
     """
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
@@ -53,6 +58,9 @@ def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embed
         raise UsageError(f"price {given}: give two numbers, of a million prompt tokens and of a million written ones")
     price: Price | None = (given[0], given[1]) if given else None
     found = ladder(questions, rows, rungs, more=more, price=price)
+    if state.get("against"):
+        found.about["against"] = compare(found, questions, Path(state["against"]))
+    write_qualities(folder, found, questions)
     page, text, data = write_ladder(folder, found, questions, rows)
     return found.as_dict() | {"page": str(page), "markdown": str(text), "json": str(data)}
 
@@ -62,7 +70,10 @@ def answers(folder: Path, questions: Sequence[Question], systems: Sequence[Syste
     ledger = Ledger.open(folder / ANSWERS)
     ledger.close()
     known = {row["key"]: Answered.of_row(row) for row in ledger.rows}
-    return {one.name: [known[key_of(one, question)] for question in questions] for one in systems}
+    # Known by its words: the question may have had another id then.
+    return {
+        one.name: [replace(known[key_of(one, question)], id=question.id) for question in questions] for one in systems
+    }
 
 
 def relevancy(questions: Sequence[Question], rows: Sequence[Answered], embedder: Embeddings) -> list[float]:

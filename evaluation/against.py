@@ -1,0 +1,71 @@
+"""Is a run worse than an earlier one over the same questions?"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artrag.errors import UsageError
+from artrag.evaluation.intervals import clustered
+from artrag.evaluation.ladder import Ladder
+from artrag.evaluation.questions import Question, groups
+from artrag.evaluation.rows import read_rows, write_rows
+
+QUALITIES = "qualities.jsonl"
+
+
+def write_qualities(folder: Path, found: Ladder, questions: Sequence[Question]) -> Path:
+    """Keep what each system's answer to each question is worth."""
+    path = folder / QUALITIES
+    write_rows(
+        path,
+        (
+            {
+                "id": one.id,
+                "question": one.words,
+                "qualities": {name: values[n] for name, values in found.values.items()},
+            }
+            for n, one in enumerate(questions)
+        ),
+    )
+    return path
+
+
+def compare(found: Ladder, questions: Sequence[Question], before: Path) -> dict[str, Any]:
+    """What each system has gained since the run in the folder `before`, question by question.
+
+    Returns:
+        `gains` by system, with intervals; `worse`, the systems whose interval lies below zero; `new`, those that the
+        earlier run has not.
+
+    Raises:
+        UsageError: there is no such run, it asked other questions, or none of these systems.
+    """
+    path = before / QUALITIES
+    if not path.is_file():
+        raise UsageError(f"{str(before)!r} is no finished run: give the folder of an evaluation, with {QUALITIES!r}")
+    earlier = {row["id"]: row for _, row in read_rows(path)}
+    changed = [one.id for one in questions if earlier.get(one.id, {}).get("question") != one.words]
+    if changed or len(earlier) != len(questions):
+        example = f", such as {changed[0]!r}" if changed else ""
+        raise UsageError(
+            f"{str(before)!r} asked {len(earlier)} questions, this run {len(questions)}, and {len(changed)} of these "
+            f"are not among them{example}: compare runs over the same questions"
+        )
+    known = set(next(iter(earlier.values()))["qualities"])
+    both = [name for name in found.values if name in known]
+    if not both:
+        raise UsageError(f"{str(before)!r} has the systems {', '.join(sorted(known))}, and none of these: measure one")
+    about = groups(questions)
+    gains = {}
+    for name in both:
+        past = [earlier[one.id]["qualities"][name] for one in questions]
+        gains[name] = clustered(np.subtract(found.values[name], past), about)
+    return {
+        "run": str(before),
+        "gains": {name: asdict(gain) for name, gain in gains.items()},
+        "worse": [name for name, gain in gains.items() if gain.high < 0],
+        "new": [name for name in found.values if name not in known],
+    }
