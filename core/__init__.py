@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from artrag.graphs import build_art, build_contextual_rag, build_evaluate, build_ingest, build_simrag
+    from artrag.graphs import build_art, build_contextual_rag, build_evaluate, build_ingest, build_routed, build_simrag
     from artrag.protocols import Asker, Doubt, Subquestion, System, Truster
     from artrag.settings import Settings
 
@@ -22,6 +22,7 @@ _HOME = {
     "build_contextual_rag": "artrag.graphs",
     "build_evaluate": "artrag.graphs",
     "build_ingest": "artrag.graphs",
+    "build_routed": "artrag.graphs",
     "build_simrag": "artrag.graphs",
 }
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "build_contextual_rag",
     "build_evaluate",
     "build_ingest",
+    "build_routed",
     "build_simrag",
 ]
 

@@ -101,6 +101,7 @@ class QAState(TypedDict, total=False):
     citations: Annotated[list[Citation], Field(description="Where each sentence of the answer comes from.")]
     confidence: Annotated[float, Field(description="Probability that the answer is right, 0 to 1.")]
     abstained: Annotated[bool, Field(description="No answer is trusted enough.")]
+    need: Annotated[str, Field(description="What the question needs: retrieval, arithmetic or neither.")]
     decision: Annotated[str, Field(description="Which candidate the Truster chose, and why.")]
     stop_reason: Annotated[str, Field(description="Why the graph stopped; empty while it goes on.")]
     needs_review: Annotated[bool, Field(description="A person is asked before the graph ends.")]

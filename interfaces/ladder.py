@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 
 from artrag import __version__, prompts
 from artrag.errors import UsageError
-from artrag.graphs import build_art, build_contextual_rag
+from artrag.graphs import build_art, build_contextual_rag, build_routed
 from artrag.index.manifest import read_manifest
 from artrag.index.retriever import IndexRetriever
 from artrag.interfaces.wiring import open_index
@@ -57,6 +57,10 @@ class _Builder:
         if plain or situated:
             draft = self._retrieving(base, plain, situated)
         index = situated or plain
+        if index:
+            about = {"chat": base, "index": _state_of(index)}
+            graph = build_routed(chat=self._chat(base), retriever=self._retriever(index, None))
+            self._add("routed", graph.compile(name="routed"), draft, "routing", about)
         self._art(base, "self-refine", draft, index, asker="prompted", truster="prompted")
         self._art(base, "always-refine", draft, index, refine_above=0.0)
         self._art(base, "art", draft, index)

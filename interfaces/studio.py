@@ -8,7 +8,14 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
-from artrag.interfaces.wiring import wired_art, wired_contextual_rag, wired_evaluate, wired_ingest, wired_simrag
+from artrag.interfaces.wiring import (
+    wired_art,
+    wired_contextual_rag,
+    wired_evaluate,
+    wired_ingest,
+    wired_routed,
+    wired_simrag,
+)
 from artrag.settings import Settings
 
 
@@ -28,6 +35,12 @@ def art(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Answer a question, doubt the answer, refine it, and say how far to trust it."""
     _check_settings(runtime)
     return wired_art().compile(name="art")
+
+
+def routed(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Answer a question by the way that it needs: from passages, by calculating, or from memory."""
+    _check_settings(runtime)
+    return wired_routed().compile(name="routed")
 
 
 def simrag(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:

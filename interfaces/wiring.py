@@ -18,7 +18,7 @@ from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
 from artrag.errors import RemoteRefusedError
-from artrag.graphs import build_art, build_contextual_rag, build_ingest
+from artrag.graphs import build_art, build_contextual_rag, build_ingest, build_routed
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
@@ -49,6 +49,11 @@ def wired_art() -> StateGraph[Any, Any, Any, Any]:
 def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
     """`contextual_rag` on what the settings name."""
     return build_contextual_rag(chat=settings_chat(), retriever=settings_retriever(), reranker=SettingsReranker())
+
+
+def wired_routed() -> StateGraph[Any, Any, Any, Any]:
+    """`routed` on what the settings name; without an index nothing is retrieved."""
+    return build_routed(chat=settings_chat(), retriever=settings_retriever())
 
 
 def wired_ingest() -> StateGraph[Any, Any, Any, Any]:

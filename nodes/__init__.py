@@ -9,11 +9,13 @@ from artrag.nodes.build_index import build_index
 from artrag.nodes.chunk import chunk
 from artrag.nodes.contextualize import contextualize
 from artrag.nodes.load import load
+from artrag.nodes.recall import recall
 from artrag.nodes.receive import receive
 from artrag.nodes.refine import refine
 from artrag.nodes.rerank import rerank
 from artrag.nodes.retrieve import retrieve
 from artrag.nodes.review import review
+from artrag.nodes.route import route
 from artrag.nodes.sample import sample
 from artrag.nodes.trust import trust
 
@@ -24,11 +26,13 @@ __all__ = [
     "chunk",
     "contextualize",
     "load",
+    "recall",
     "receive",
     "refine",
     "rerank",
     "retrieve",
     "review",
+    "route",
     "sample",
     "trust",
 ]

@@ -41,6 +41,7 @@ def receive() -> Runnable[Any, Any]:
             "citations": [],
             "confidence": 0.0,
             "abstained": False,
+            "need": "",
             "decision": "",
             "stop_reason": "",
             "needs_review": False,

@@ -607,6 +607,7 @@ DRAWN = {
     "contextual_rag": lambda: artrag.build_contextual_rag(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "art": lambda: art(ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "evaluate": lambda: artrag.build_evaluate([artrag.System("direct", ScriptedChat())]),
+    "routed": lambda: artrag.build_routed(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "simrag": lambda: artrag.build_simrag(teacher=ScriptedChat(), embedder=None),  # type: ignore[arg-type]
 }
 

@@ -378,16 +378,27 @@ def test_rungs_climb_from_a_prompt_to_doubt(
     build(corpus, index=tmp_path / "none", context="none")
     monkeypatch.setattr(rooms, "open_index", lambda path, _: Index.open(Path(path), embedder=embedder))
     settings = Settings(asker="evidence", truster="evidence")
-    names = ["direct", "instructed", "reasoned", "rag", "hybrid", "contextual", "self-refine", "always-refine", "art"]
+    names = [
+        "direct",
+        "instructed",
+        "reasoned",
+        "rag",
+        "hybrid",
+        "contextual",
+        "routed",
+        "self-refine",
+        "always-refine",
+        "art",
+    ]
     paths = [str(tmp_path / "auto"), str(tmp_path / "none")]
     made = rooms.rungs(settings, paths, tmp_path / "run")
     assert [one.name for one in made] == names
     over = {one.name: one.over for one in made}
     assert over["rag"] == "instructed" and over["contextual"] == "hybrid" and over["art"] == "contextual"
-    assert [one.name for one in rooms.rungs(settings, [], tmp_path / "run")] == names[:3] + names[6:]
+    assert [one.name for one in rooms.rungs(settings, [], tmp_path / "run")] == names[:3] + names[7:]
     assert [one.name for one in rooms.rungs(settings, paths[:1], tmp_path / "run")] == names[:5] + names[6:]
     tuned = rooms.rungs(settings, paths, tmp_path / "run", tuned="some-folder")
-    assert [one.name for one in tuned][9:] == ["fine-tuned", "fine-tuned rag", "all together"]
+    assert [one.name for one in tuned][10:] == ["fine-tuned", "fine-tuned rag", "all together"]
     with pytest.raises(UsageError, match="give one, or one made with --context none"):
         rooms.rungs(settings, [paths[0], str(tmp_path / "auto") + "/"], tmp_path / "run")
     rows = [{"id": "a", "question": "What does alarm PMP-417 mean?", "answer": "downstream occlusion"}]

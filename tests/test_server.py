@@ -23,7 +23,7 @@ from artrag.models import load_embedder
 
 pytestmark = pytest.mark.server
 
-GRAPHS = {"art", "contextual_rag", "evaluate", "ingest", "simrag"}
+GRAPHS = {"art", "contextual_rag", "evaluate", "ingest", "routed", "simrag"}
 EVALUATE = {"questions", "run", "systems", "indexes", "tuned", "at_once", "price", "against"}
 SIMRAG = {"paths", "run", "questions", "mix", "passages", "kinds", "rounds"}
 ANSWER = "After treatment participants improved by 4.2 points."

@@ -1,0 +1,28 @@
+"""recall: let the chat model answer from what it knows."""
+
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from artrag import prompts
+from artrag.nodes.calling import say
+from artrag.nodes.node import Run, node
+from artrag.state import Candidate, QAState
+from artrag.steps import Call, Steps
+
+
+def recall(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """A node that answers without passages and without working anything out.
+
+    Reads `question`; writes `draft`, `candidates`, `answer`, `citations`.
+
+    Raises:
+        ModelCallError: the model gave no usable reply.
+    """
+
+    def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
+        prompt = yield Call(prompts.load, None, ("instructed",))
+        text = yield from say(chat, prompt.format_messages(question=state["question"]), run)
+        return {"draft": text, "candidates": [Candidate(stage="initial", text=text)], "answer": text, "citations": []}
+
+    return node("recall", body)
