@@ -68,11 +68,11 @@ def wired_simrag(student: str = EMBEDDED_CHAT) -> StateGraph[Any, Any, Any, Any]
     return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student)
 
 
-def wired_evaluate() -> StateGraph[Any, Any, Any, Any]:
+def wired_evaluate(embedder: Embeddings | None = None) -> StateGraph[Any, Any, Any, Any]:
     """`evaluate` with the ladder that settings and input make."""
     from artrag.graphs.evaluate import build_evaluate
 
-    return build_evaluate(_ladder)
+    return build_evaluate(_ladder, embedder=embedder)
 
 
 def _ladder(settings: Settings, state: EvaluateState) -> dict[str, System]:

@@ -16,6 +16,8 @@ from artrag.interfaces import cli
 from artrag.models import step_reader
 from artrag.nodes import calling
 
+pytest_plugins = ["pytester"]
+
 # A loaded machine is no failure: what must be fast has a test of its own.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
