@@ -56,7 +56,7 @@ class Answers(pytest.Item):
         if not self.measure:
             if system["failed"]:
                 raise MissedError(
-                    f"{system['failed']} of {report['questions']} questions failed{_worst(self.config, '')}"
+                    f"{system['failed']} of {report['questions']} questions failed{_worst(self.config)}"
                 )
             return
         found = system.get(MEASURES[self.measure])
@@ -68,7 +68,8 @@ class Answers(pytest.Item):
             interval = f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
             count = system["counts"][MEASURES[self.measure]]
             raise MissedError(
-                f"{self.measure} is {interval} over {count} questions, and must be at least {self.least:g}{_worst(self.config, self.measure)}"
+                f"{self.measure} is {interval} over {count} questions, and must be at least {self.least:g}"
+                + _worst(self.config)
             )
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
@@ -126,7 +127,7 @@ def _own(name: str) -> Any:
     return System(name, app, about=uuid.uuid4().hex)
 
 
-def _worst(config: pytest.Config, measure: str) -> str:
+def _worst(config: pytest.Config) -> str:
     """The questions to look at first, a line each."""
     from artrag.evaluation.against import QUALITIES
     from artrag.evaluation.rows import read_rows
