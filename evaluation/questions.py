@@ -108,7 +108,9 @@ def _question(row: Mapping[str, Any], place: str, name: str) -> Question:
     if not isinstance(choices, dict):
         raise UsageError(f"{place}: options {str(choices)[:60]!r}: write them as {{key: words}}")
     options = tuple((str(key), str(words)) for key, words in choices.items())
-    given = row["answers"] if isinstance(row.get("answers"), list) and not options else [row.get("answer")]
+    given = row["answers"] if isinstance(row.get("answers"), list) else [row.get("answer")]
+    if options and given:  # the key; further wordings would be its words
+        given = [row.get("answer", given[0])]
     answers = tuple(_said(one) for one in given if one is not None)
     if any(not one.strip() for one in answers) or (given and not answers):
         raise UsageError(

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +11,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from artrag.errors import UsageError
+from artrag.errors import ArtragError, RemoteRefusedError, UsageError
 from artrag.settings import Settings
 
 LADDER = "ladder"
+REMOTE = "langsmith:"
+_KEYS = "check LANGSMITH_API_KEY and LANGSMITH_ENDPOINT"
 
 
 def answers(
-    questions: Annotated[Path, typer.Option("--questions", help="Questions with right answers, .jsonl.")],
+    questions: Annotated[
+        str, typer.Option("--questions", help="Questions with right answers, .jsonl, or langsmith:DATASET.")
+    ],
     index: Annotated[
         list[str] | None, typer.Option("--index", help="Index; with a second one made with --context none.")
     ] = None,
@@ -43,18 +47,27 @@ def answers(
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 where a system is significantly worse than before.")
     ] = False,
+    langsmith: Annotated[
+        str | None, typer.Option("--langsmith", metavar="DATASET", help="Send the run to LangSmith as experiments.")
+    ] = None,
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse remote models.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Climb the ladder: prompt, retrieval, doubt, fine-tuning. What helps, by how much, at what cost."""
     from artrag.interfaces.running import execute, ready_models
-    from artrag.interfaces.wiring import wired_evaluate
+    from artrag.interfaces.wiring import wired_evaluate, wired_systems
 
     err = Console(stderr=True)
     given = {"chat": chat, "asker": asker, "truster": truster, "reranker": reranker, "local_only": local_only or None}
     settings = Settings.of({name: value for name, value in given.items() if value is not None})
+    if settings.local_only and (langsmith or questions.startswith(REMOTE)):
+        raise RemoteRefusedError(
+            "LangSmith is remote and local_only is set: leave out --langsmith, or unset local_only"
+        )
+    if questions.startswith(REMOTE):
+        questions = _fetched(questions.removeprefix(REMOTE), run)
     ready_models(settings, err)
-    state: dict[str, Any] = {"questions": str(questions), "run": str(run), "at_once": at_once, "indexes": index or []}
+    state: dict[str, Any] = {"questions": questions, "run": str(run), "at_once": at_once, "indexes": index or []}
     if systems != LADDER:
         state["systems"] = [name.strip() for name in systems.split(",") if name.strip()]
     if fail_if_worse and against is None:
@@ -62,12 +75,52 @@ def answers(
     state |= {"against": str(against)} if against else {}
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     report = execute(wired_evaluate(), state, settings, err)["report"]
+    if langsmith:
+        _sent(langsmith, wired_systems(settings, state), state, list(report["systems"]))
     if as_json:
         sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:
         Console().print(shown(report))
     if fail_if_worse and report["against"]["worse"]:
         raise typer.Exit(1)
+
+
+def _fetched(name: str, run: Path) -> str:
+    """A data set of LangSmith as a file in the run's folder."""
+    from langsmith.utils import LangSmithError
+
+    from artrag.interfaces.experiments import read_dataset
+
+    path = run / "questions.jsonl"
+    try:
+        read_dataset(name, path)
+    except LangSmithError as error:
+        raise ArtragError(f"LangSmith does not give the data set {name!r} ({_first(error)}): {_KEYS}") from None
+    return str(path)
+
+
+def _sent(name: str, systems: Mapping[str, Any], state: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    """Every system's answers as an experiment."""
+    from langsmith.utils import LangSmithError
+
+    from artrag.evaluation.questions import read_questions
+    from artrag.interfaces.experiments import as_experiments
+    from artrag.nodes.evaluate.report import answers as kept
+
+    asked = read_questions(Path(state["questions"]))
+    try:
+        as_experiments(
+            asked, kept(Path(state["run"]), asked, [systems[one] for one in wanted]), dataset=name, upload=True
+        )
+    except LangSmithError as error:
+        raise ArtragError(
+            f"LangSmith did not take the run ({_first(error)}); it is kept in {state['run']!r}: {_KEYS}, and give the "
+            "command again"
+        ) from None
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
 
 
 def shown(report: Mapping[str, Any]) -> RenderableType:

@@ -55,9 +55,7 @@ class Answers(pytest.Item):
         (system,) = report["systems"].values()
         if not self.measure:
             if system["failed"]:
-                raise MissedError(
-                    f"{system['failed']} of {report['questions']} questions failed{_worst(self.config)}"
-                )
+                raise MissedError(f"{system['failed']} of {report['questions']} questions failed{_worst(self.config)}")
             return
         found = system.get(MEASURES[self.measure])
         if found is None:

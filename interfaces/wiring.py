@@ -24,7 +24,6 @@ from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
 from artrag.protocols import Doubt, System
 from artrag.settings import EMBEDDED_CHAT, Settings
-from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
 
 if TYPE_CHECKING:
@@ -72,10 +71,11 @@ def wired_evaluate(embedder: Embeddings | None = None) -> StateGraph[Any, Any, A
     """`evaluate` with the ladder that settings and input make."""
     from artrag.graphs.evaluate import build_evaluate
 
-    return build_evaluate(_ladder, embedder=embedder)
+    return build_evaluate(wired_systems, embedder=embedder)
 
 
-def _ladder(settings: Settings, state: EvaluateState) -> dict[str, System]:
+def wired_systems(settings: Settings, state: Mapping[str, Any]) -> dict[str, System]:
+    """The ladder that settings and the input of `evaluate` make, by name."""
     from artrag.interfaces.ladder import rungs
 
     indexes = state.get("indexes") or ([settings.index] if settings.index else [])

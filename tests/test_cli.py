@@ -355,6 +355,14 @@ def test_the_ladder_is_one_json_object_or_a_table_with_a_verdict(
     qualities = tmp_path / "run" / "qualities.jsonl"
     qualities.write_text(qualities.read_text("utf-8").replace('"direct": 0', '"direct": 2'), "utf-8")
     assert run(*gate).code == 1
+    said = run(*words, "--langsmith", "mine", "--local-only", "--json")
+    assert "leave out --langsmith" in failed(said, 2, "RemoteRefusedError")
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("LANGSMITH_API_KEY", "none")
+    message = failed(run(*words, "--systems", "direct", "--langsmith", "mine", "--json"), 1, "ArtragError")
+    assert "LangSmith did not take the run" in message and str(tmp_path / "run") in message
+    message = failed(run(*words[:2], "--questions", "langsmith:x", "--run", tmp_path / "y", "--json"), 1, "ArtragError")
+    assert "does not give the data set 'x'" in message
     assert "name the run" in failed(run(*words, "--fail-if-worse", "--json"), 2, "UsageError")
     bad = json_lines(tmp_path / "bad.jsonl", [*rows, {"question": "So?"}])
     message = failed(run("evaluate", "answers", "--questions", bad, "--run", tmp_path / "x", "--json"), 2, "UsageError")

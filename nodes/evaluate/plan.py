@@ -14,7 +14,7 @@ from artrag.settings import Settings
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
 
-Systems = Callable[[Settings, EvaluateState], Mapping[str, System]]
+Systems = Callable[[Settings, Mapping[str, Any]], Mapping[str, System]]
 """The systems by name, from the bottom of the ladder to its top, as settings and input ask for them."""
 
 
