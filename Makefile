@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test local server check notebooks docs bench clean
+.PHONY: demo test local server ragas check notebooks docs bench clean
 
 demo: $(READY)
 	$(BIN)/artrag demo
@@ -21,6 +21,11 @@ local: $(READY)  # the embedded models
 
 server: $(READY)  # real servers on 127.0.0.1
 	$(BIN)/python -m pytest -q -m server
+
+ragas:  # ragas holds back other packages: it has an environment of its own
+	$(PYTHON) -m venv build/ragas
+	build/ragas/bin/python -m pip install -q --disable-pip-version-check -c constraints-ragas.txt '.[ragas]' pytest pytest-asyncio hypothesis
+	build/ragas/bin/python -m pytest -q tests/test_ragas.py
 
 check: $(READY)  # what a change must pass besides the tests
 	$(BIN)/ruff format --check .

@@ -245,6 +245,8 @@ def losses_plot(lines: Sequence[Mapping[str, float]]) -> str:
     """The loss of every step, and on dev where it was measured."""
 
     def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         steps = [line for line in lines if "loss" in line]
         checked = [line for line in lines if "dev_loss" in line]
         axes.plot(
@@ -253,6 +255,7 @@ def losses_plot(lines: Sequence[Mapping[str, float]]) -> str:
         axes.plot(
             [line["step"] for line in checked], [line["dev_loss"] for line in checked], "o-", color=ORANGE, label="dev"
         )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend(loc="best")

@@ -1,0 +1,129 @@
+"""Ragas through our adapter: what the library itself returns, and judges that fail."""
+
+import asyncio
+import json
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import AnsweringChat, HashedWords
+
+from artrag.errors import MissingExtraError
+from artrag.evaluation import ragas_scores as adapter
+from artrag.evaluation.metrics import Score
+from artrag.evaluation.ragas_scores import Judged, check_judge, coverage, embedder_of, judge_of, ragas_scores
+
+ROW = Judged("How hot is it?", "It is 4 degrees. It rains.", ("It is 4 degrees.", "Nothing else."), "4 degrees")
+
+
+def said(prompt: str) -> str:
+    """A judge that believes what the context says word for word."""
+    if '"verdict": ' in prompt or "verdict" in prompt:
+        if "classifications" in prompt:
+            attributed = {"statement": "It is 4 degrees", "reason": "there", "attributed": 1}
+            return json.dumps({"classifications": [attributed, {"statement": "x", "reason": "not", "attributed": 0}]})
+        if "statements" in prompt:
+            body = prompt[prompt.rindex('"context"') :]
+            holds = "4 degrees" in body.split('"statements"')[0]
+            told = [{"statement": "It is 4 degrees.", "reason": "so", "verdict": int(holds)}]
+            return json.dumps({"statements": [*told, {"statement": "It rains.", "reason": "no", "verdict": 0}]})
+        return "Sure! " + json.dumps(
+            {"reason": "so", "verdict": int("4 degrees" in prompt[prompt.rindex("context") :])}
+        )
+    if "classifications" in prompt:
+        return json.dumps({"classifications": [{"statement": "a", "reason": "b", "attributed": 1}]})
+    if "noncommittal" in prompt:
+        return json.dumps({"question": "How hot is it?", "noncommittal": 0})
+    return json.dumps({"statements": ["It is 4 degrees.", "It rains."]})
+
+
+def scored(chat: AnsweringChat, *rows: Judged, **more: Any) -> list[dict[Any, Score]]:
+    return asyncio.run(ragas_scores(rows, chat, **more))
+
+
+def needs_ragas() -> None:
+    pytest.importorskip("instructor", reason="ragas is an extra: pip install 'artrag[ragas]'")
+    try:
+        adapter._library()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+def test_the_adapter_returns_what_the_library_returns() -> None:
+    needs_ragas()
+    from ragas.metrics import collections as library
+
+    chat = AnsweringChat(said)
+    (found,) = scored(chat, ROW, embedder=HashedWords())
+    llm, vectors, passages = judge_of(chat), embedder_of(HashedWords()), list(ROW.passages)
+    given: dict[str, Any] = {"user_input": ROW.question, "retrieved_contexts": passages}
+
+    async def direct() -> dict[str, float]:
+        faithful = await library.Faithfulness(llm=llm).ascore(**given, response=ROW.answer)
+        relevant = await library.AnswerRelevancy(llm=llm, embeddings=vectors).ascore(
+            user_input=ROW.question, response=ROW.answer
+        )
+        precise = await library.ContextPrecision(llm=llm).ascore(**given, reference=ROW.reference)
+        recalled = await library.ContextRecall(llm=llm).ascore(**given, reference=ROW.reference)
+        return {
+            "faithfulness": float(faithful.value),
+            "answer_relevancy": float(relevant.value),
+            "context_precision": float(precise.value),
+            "context_recall": float(recalled.value),
+        }
+
+    assert {name: score.value for name, score in found.items()} == asyncio.run(direct())
+    assert found["faithfulness"].value == 0.5 and not any(math.isnan(one.value) for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"),
+    [
+        (lambda _: "I would rather not say.", "ValueError: no JSON object in 'I would rather not say.'"),
+        (lambda _: '{"statements": 7}', "statements"),
+        (lambda _: '{"statements": []}', "made no statement"),
+    ],
+)
+def test_a_judge_that_fails_gives_nan_and_a_reason(judge: Callable[[str], str], told: str) -> None:
+    needs_ragas()
+    found = scored(AnsweringChat(judge), ROW, ROW, metrics=["faithfulness"])
+    assert len(found) == 2 and all(math.isnan(one["faithfulness"].value) for one in found)
+    assert told in found[0]["faithfulness"].reason
+    assert coverage([one["faithfulness"] for one in found]) == 0
+
+
+def test_a_slow_judge_is_left_and_a_row_without_passages_is_no_disaster() -> None:
+    needs_ragas()
+
+    class Slow(AnsweringChat):
+        async def _agenerate(self, *_: Any, **__: Any) -> Any:
+            await asyncio.sleep(30)
+
+    (found,) = scored(Slow(said), ROW, metrics=["faithfulness"], seconds=0.05)
+    assert "did not answer in 0.05 s" in found["faithfulness"].reason
+    bare = Judged(ROW.question, ROW.answer, (), "")
+    (found,) = scored(AnsweringChat(said), bare, metrics=["faithfulness"])
+    assert "retrieved_contexts is missing" in found["faithfulness"].reason
+
+
+def test_a_judge_is_checked_on_known_rows() -> None:
+    needs_ragas()
+    wrong = Judged(ROW.question, ROW.answer, ("It snows.",), ROW.reference)
+    good = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, AnsweringChat(said)))
+    assert good.passes and good.auc == 1 and good.coverage == 1 and "can tell" in str(good)
+    blind = AnsweringChat(lambda prompt: said(prompt.replace("It snows.", "It is 4 degrees.")))
+    found = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, blind))
+    assert not found.passes and found.auc == 0.5 and "cannot tell" in str(found)
+    mute = asyncio.run(check_judge([ROW], [wrong], AnsweringChat(lambda _: "no")))
+    assert not mute.passes and mute.coverage == 0
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name == "ragas" or name.startswith("ragas.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ragas", None)
+    with pytest.raises(MissingExtraError, match=r"artrag\[ragas\]"):
+        scored(AnsweringChat(said), ROW)
+    assert coverage([]) == 0
