@@ -218,5 +218,6 @@ class EvaluateState(EvaluateInput, total=False):
 
     left: Annotated[list[str], Field(description="Systems that are still to be asked.")]
     asked: Annotated[int, Field(description="Questions.")]
+    judge: Annotated[str, Field(description="Whether the judge can be believed; empty without one.")]
     report: Annotated[dict[str, Any], Field(description="Figures, verdict, and where the report lies.")]
     usage: Annotated[dict[str, StageUsage], add_usage]

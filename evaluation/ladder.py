@@ -109,7 +109,7 @@ def ladder(
         questions: those that were asked.
         rows: by system, an answer to each question, in the order of the questions.
         rungs: the systems, from the bottom up.
-        more: further measures by system, one value a question.
+        more: further measures by system, one value a question; nan where it has none.
         price: of a million prompt tokens, and of a million written ones.
 
     Raises:
@@ -129,7 +129,9 @@ def ladder(
         name, own = rung.name, rows[rung.name]
         means, counts = _means(tables[name], about)
         for measure, given in ((more or {}).get(name) or {}).items():
-            means[measure], counts[measure] = clustered(given, about), len(given)
+            there = ~np.isnan(given)
+            (means[measure],) = clustered_ratios(np.nan_to_num(given)[None], there[None].astype(float), about)
+            counts[measure] = int(there.sum())
         first = rungs[0].name
         found[name] = Figures(
             rung=rung,

@@ -35,6 +35,10 @@ _MEANINGS = {
     "mrr": "1 / rank of the first relevant passage",
     "ndcg": "order of the relevant passages",
     "relevancy": "cosine of the answer with its question",
+    "ragas_faithfulness": "claims that the passages bear out, as the judge says",
+    "ragas_answer_relevancy": "questions that the answer would answer, as the judge says",
+    "ragas_context_precision": "relevant passages first, as the judge says",
+    "ragas_context_recall": "the right answer stands in the passages, as the judge says",
 }
 
 
@@ -68,6 +72,7 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
         f'<p class="note">{found.questions} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
         "intervals over questions; gains are paired, question by question.</p>",
         *(f"<p><b>{safe(sentence)}</b></p>" for sentence in found.verdict),
+        *([f'<p class="note">{safe(found.about["judge"])}.</p>'] if found.about.get("judge") else []),
         *_against(found),
         figures(_plots(found, rows)),
         "<h2>Systems</h2>",

@@ -1,9 +1,10 @@
-"""evaluate: plan -> score -> {score the next system | report}."""
+"""evaluate: plan -> score -> {score the next system | [judge] -> report}."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, START, StateGraph
 
 from artrag.errors import UsageError
@@ -15,7 +16,7 @@ from artrag.state import EvaluateInput, EvaluateState
 
 
 def build_evaluate(
-    systems: Sequence[System] | Systems, *, embedder: Embeddings | None = None
+    systems: Sequence[System] | Systems, *, embedder: Embeddings | None = None, judge: BaseChatModel | None = None
 ) -> StateGraph[EvaluateState, Settings, EvaluateInput, EvaluateState]:
     """Questions and systems to a report: what each scores, what each step gains, and what it costs.
 
@@ -23,6 +24,7 @@ def build_evaluate(
         systems: what is measured, from the bottom of the ladder to its top; any graph, chain or agent can be one. Or a
             function that makes them of the run's settings and input.
         embedder: any LangChain embedder; with one, the answers' relevancy to their questions is measured, too.
+        judge: any LangChain chat model; with one, it judges the answers by Ragas' metrics.
 
     Raises:
         UsageError: two systems have one name, or one stands over another that is not there.
@@ -36,7 +38,12 @@ def build_evaluate(
     graph.add_node("report", nodes.report(known, embedder))
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "score")
-    graph.add_conditional_edges("score", after_score, {"another system": "score", "all have answered": "report"})
+    last = "report"
+    if judge is not None:
+        graph.add_node("judge", nodes.judge(known, judge, embedder))
+        graph.add_edge("judge", "report")
+        last = "judge"
+    graph.add_conditional_edges("score", after_score, {"another system": "score", "all have answered": last})
     graph.add_edge("report", END)
     return graph
 

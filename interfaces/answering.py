@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -37,6 +38,10 @@ def answers(
     asker: Annotated[str | None, typer.Option(help="Asker of the rung 'art'.")] = None,
     truster: Annotated[str | None, typer.Option(help="Truster of the rung 'art'.")] = None,
     reranker: Annotated[str | None, typer.Option(help="Cross-encoder of the rung 'reranked'.")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="Chat model that judges the answers by Ragas' metrics (extra 'ragas')."),
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=256, help="Questions put to a system side by side.")] = 4,
     price: Annotated[
         tuple[float, float] | None, typer.Option(help="Of a million prompt tokens, and of a million written ones.")
@@ -74,7 +79,7 @@ def answers(
         raise UsageError("--fail-if-worse: name the run to compare with, --against DIR")
     state |= {"against": str(against)} if against else {}
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
-    report = execute(wired_evaluate(), state, settings, err)["report"]
+    report = execute(wired_evaluate(judge=_judge(judge, settings, run)), state, settings, err)["report"]
     if langsmith:
         _sent(langsmith, wired_systems(settings, state), state, list(report["systems"]))
     if as_json:
@@ -83,6 +88,18 @@ def answers(
         Console().print(shown(report))
     if fail_if_worse and report["against"]["worse"]:
         raise typer.Exit(1)
+
+
+def _judge(reference: str | None, settings: Settings, run: Path) -> Any:
+    """The judge; its replies are kept, and paid once."""
+    if reference is None:
+        return None
+    from artrag.interfaces.ladder import REPLIES
+    from artrag.models import load_chat
+    from artrag.remembering import Remembered
+
+    chat = load_chat(reference, local_only=settings.local_only)
+    return chat.model_copy(update={"cache": Remembered(run / REPLIES)})
 
 
 def _fetched(name: str, run: Path) -> str:
@@ -125,23 +142,22 @@ def _first(error: Exception) -> str:
 
 def shown(report: Mapping[str, Any]) -> RenderableType:
     """The figures on a terminal."""
-    table = Table(title=f"{report['questions']} questions", title_justify="left")
-    for name in ("system", "adds", "quality, %", "95%", "gain", "95% ", "calls", "tokens", "seconds"):
-        table.add_column(name, justify="left" if name in ("system", "adds") else "right")
+    table = Table(title=f"{report['questions']} questions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    for name in ("system", "quality, %", "gain, points", "calls", "tokens", "s"):
+        table.add_column(name, justify="left" if name == "system" else "right", no_wrap=name != "system")
     for name, one in report["systems"].items():
         value, gain, cost = one["quality"], one["gain"], one["cost"]
         table.add_row(
             Text(name, style="bold" if name == report["keep"] else ""),
-            one["adds"] or "",
-            f"{100 * value['value']:.1f}",
-            f"{100 * value['low']:.1f} to {100 * value['high']:.1f}",
-            f"{100 * gain['value']:+.1f}" if gain else "",
-            f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}" if gain else "",
+            f"{100 * value['value']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]",
+            f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]" if gain else "",
             f"{cost['calls']:.1f}",
             f"{cost['prompt_tokens'] + cost['completion_tokens']:,.0f}",
             f"{cost['seconds']:.2f}",
         )
     lines = [Text(sentence, style="bold") for sentence in report["verdict"]]
+    if report.get("judge"):
+        lines.append(Text(report["judge"], style="dim"))
     for name, gain in report.get("against", {}).get("gains", {}).items():
         told = f"{name}: {100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] points"
         worse = name in report["against"]["worse"]

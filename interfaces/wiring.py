@@ -67,11 +67,13 @@ def wired_simrag(student: str = EMBEDDED_CHAT) -> StateGraph[Any, Any, Any, Any]
     return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student)
 
 
-def wired_evaluate(embedder: Embeddings | None = None) -> StateGraph[Any, Any, Any, Any]:
+def wired_evaluate(
+    embedder: Embeddings | None = None, judge: BaseChatModel | None = None
+) -> StateGraph[Any, Any, Any, Any]:
     """`evaluate` with the ladder that settings and input make."""
     from artrag.graphs.evaluate import build_evaluate
 
-    return build_evaluate(wired_systems, embedder=embedder)
+    return build_evaluate(wired_systems, embedder=embedder, judge=judge)
 
 
 def wired_systems(settings: Settings, state: Mapping[str, Any]) -> dict[str, System]:

@@ -36,7 +36,7 @@ def asked(tmp_path: Path) -> Path:
     return json_lines(tmp_path / "questions.jsonl", rows)
 
 
-def climb(systems: Sequence[System], questions: Path, run: Path, **more: Any) -> dict[str, Any]:
+def climb(systems: Sequence[System], questions: Path, run: Path, /, **more: Any) -> dict[str, Any]:
     graph = build_evaluate(systems, embedder=more.pop("embedder", None)).compile()
     found = graph.invoke({"questions": str(questions), "run": str(run), **more})  # type: ignore[arg-type]
     return found["report"]  # type: ignore[no-any-return]
@@ -300,6 +300,12 @@ def test_few_questions_conclude_nothing() -> None:
     assert "19 different questions are too few" in found.verdict[0] and found.keep == found.lacking == ""
 
 
+def test_a_rung_that_is_left_out_is_stepped_over(asked: Path, tmp_path: Path) -> None:
+    systems = [system("a", lambda _: "7"), system("b", doubled, over="a"), system("c", doubled, over="b", adds="doubt")]
+    told = climb(systems, asked, tmp_path / "run", systems=["a", "c"])
+    assert told["systems"]["c"]["over"] == "a" and told["systems"]["c"]["gain"]["value"] == 1
+
+
 def test_other_questions_are_refused() -> None:
     asked = [Question("q1", "So?", ("yes",))]
     with pytest.raises(UsageError, match="'b' answered other questions"):
@@ -404,6 +410,7 @@ def test_rungs_climb_from_a_prompt_to_doubt(
     rows = [{"id": "a", "question": "What does alarm PMP-417 mean?", "answer": "downstream occlusion"}]
     questions = json_lines(tmp_path / "q.jsonl", rows)
     found = climb(made, questions, tmp_path / "run")["systems"]
+    assert all(one["failed"] == 0 for one in found.values())
     assert found["direct"]["quality"]["value"] == 0 and found["contextual"]["quality"]["value"] == 1
     drafts = len([prompt for prompt in pump.asked if "<passage>" in prompt and prompt.endswith("PMP-417 mean?")])
     assert found["art"]["quality"]["value"] == 1 and drafts <= 3  # the rungs with the same passages share the draft

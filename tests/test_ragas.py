@@ -5,10 +5,11 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AnsweringChat, HashedWords
+from fakes import AnsweringChat, HashedWords, json_lines, passage
 
 from artrag.errors import MissingExtraError
 from artrag.evaluation import ragas_scores as adapter
@@ -118,6 +119,34 @@ def test_a_judge_is_checked_on_known_rows() -> None:
     assert not found.passes and found.auc == 0.5 and "cannot tell" in str(found)
     mute = asyncio.run(check_judge([ROW], [wrong], AnsweringChat(lambda _: "no")))
     assert not mute.passes and mute.coverage == 0
+
+
+def test_a_run_is_judged_and_the_judge_too(tmp_path: Path) -> None:
+    needs_ragas()
+    from langchain_core.runnables import RunnableLambda
+
+    from artrag import System, build_evaluate
+
+    def hot(given: dict[str, str]) -> dict[str, Any]:
+        n = given["question"].split()[2]
+        return {
+            "answer": f"It is {n} degrees",
+            "passages": [passage(f"Day {n} had 4 degrees." if n == "4" else "Rain.")],
+        }
+
+    rows = [{"id": f"q{n}", "question": f"How hot {n} ?", "answer": f"{n} degrees"} for n in range(3, 6)]
+    questions = json_lines(tmp_path / "q.jsonl", rows)
+    systems = [System("hot", RunnableLambda(hot)), System("bare", RunnableLambda(lambda _: {"answer": "4"}))]
+    graph = build_evaluate(systems, judge=AnsweringChat(said)).compile()
+    found = graph.invoke({"questions": str(questions), "run": str(tmp_path / "run")})  # type: ignore[call-overload]
+    told = found["report"]["systems"]["hot"]
+    assert told["ragas_faithfulness"]["value"] == pytest.approx(0.5 / 3)
+    assert told["counts"]["ragas_faithfulness"] == 3 and told["ragas_faithfulness_coverage"]["value"] == 1
+    assert "ragas_faithfulness" not in found["report"]["systems"]["bare"]
+    assert "with known answers the judge cannot tell" in found["report"]["judge"] == found["judge"]
+    assert "cannot tell" in (tmp_path / "run/report.html").read_text("utf-8")
+    lines = [json.loads(line) for line in (tmp_path / "run/judged.jsonl").read_text("utf-8").splitlines()]
+    assert len(lines) == 3 and lines[0]["faithfulness"][1] == "as the judge says"
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

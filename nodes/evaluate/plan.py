@@ -36,6 +36,6 @@ def plan(systems: Systems) -> Runnable[Any, Any]:
             raise UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(known)}")
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
         run.tell(f"{len(questions)} questions, {len(wanted)} systems")
-        return {"systems": wanted, "left": wanted, "asked": len(questions), "report": {}}
+        return {"systems": wanted, "left": wanted, "asked": len(questions), "judge": "", "report": {}}
 
     return node("plan", body)

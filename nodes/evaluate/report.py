@@ -1,6 +1,7 @@
 """report: measure all answers, compare the systems, and write it down."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from artrag.evaluation.answering import Answered
 from artrag.evaluation.ladder import Price, Rung, ladder
 from artrag.evaluation.ladder_page import write_ladder
 from artrag.evaluation.questions import Question, read_questions
+from artrag.evaluation.ragas_scores import METRICS
+from artrag.evaluation.rows import read_rows
 from artrag.ledger import Ledger
 from artrag.nodes.evaluate.plan import Systems
-from artrag.nodes.evaluate.score import ANSWERS, key_of
+from artrag.nodes.evaluate.score import ANSWERS, JUDGED, key_of
 from artrag.nodes.node import Run, node
 from artrag.passages import own_words
 from artrag.protocols import System
@@ -48,21 +51,33 @@ def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embed
     questions = read_questions(Path(state["questions"]))
     chosen = [systems[name] for name in state["systems"]]
     rows = answers(folder, questions, chosen)
-    names = {system.name for system in chosen}
-    rungs = [Rung(one.name, one.over if one.over in names else "", one.adds) for one in chosen]
-    more = (
-        {name: {"relevancy": relevancy(questions, own, embedder)} for name, own in rows.items()} if embedder else None
-    )
+    rungs = [Rung(one.name, _below(one, systems, rows), one.adds) for one in chosen]
+    more: dict[str, dict[str, list[float]]] = {name: {} for name in rows}
+    for name, own in rows.items():
+        if embedder:
+            more[name]["relevancy"] = relevancy(questions, own, embedder)
+        if state.get("judge"):
+            more[name] |= judged(folder / JUDGED, name, questions)
     given = state.get("price")
     if given and len(given) != 2:
         raise UsageError(f"price {given}: give two numbers, of a million prompt tokens and of a million written ones")
     price: Price | None = (given[0], given[1]) if given else None
     found = ladder(questions, rows, rungs, more=more, price=price)
+    if state.get("judge"):
+        found.about["judge"] = state["judge"]
     if state.get("against"):
         found.about["against"] = compare(found, questions, Path(state["against"]))
     write_qualities(folder, found, questions)
     page, text, data = write_ladder(folder, found, questions, rows)
     return found.as_dict() | {"page": str(page), "markdown": str(text), "json": str(data)}
+
+
+def _below(system: System, systems: Mapping[str, System], chosen: Collection[str]) -> str:
+    """The nearest rung below that is measured, too."""
+    below = system.over
+    while below and below not in chosen:
+        below = systems[below].over
+    return below
 
 
 def answers(folder: Path, questions: Sequence[Question], systems: Sequence[System]) -> dict[str, list[Answered]]:
@@ -74,6 +89,21 @@ def answers(folder: Path, questions: Sequence[Question], systems: Sequence[Syste
     return {
         one.name: [replace(known[key_of(one, question)], id=question.id) for question in questions] for one in systems
     }
+
+
+def judged(path: Path, system: str, questions: Sequence[Question]) -> dict[str, list[float]]:
+    """Ragas' metrics of a system's answers, nan where there is none, and the share that could be scored."""
+    rows = {row["id"]: row for _, row in read_rows(path) if row["system"] == system}
+    found: dict[str, list[float]] = {}
+    for metric in METRICS:
+        if any(metric in row for row in rows.values()):
+            values = [rows[one.id][metric][0] if one.id in rows else None for one in questions]
+            found[f"ragas_{metric}"] = [math.nan if value is None else value for value in values]
+            asked = [one.id in rows for one in questions]
+            found[f"ragas_{metric}_coverage"] = [
+                float(value is not None) if there else math.nan for value, there in zip(values, asked, strict=True)
+            ]
+    return found
 
 
 def relevancy(questions: Sequence[Question], rows: Sequence[Answered], embedder: Embeddings) -> list[float]:

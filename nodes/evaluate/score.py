@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
+from langgraph.pregel import Pregel
 
 from artrag.errors import ArtragError
 from artrag.evaluation.answering import Answered
@@ -22,7 +23,7 @@ from artrag.remembering import sparing
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, side_by_side
 
-ANSWERS = "answers.jsonl"
+ANSWERS, JUDGED = "answers.jsonl", "judged.jsonl"
 AT_ONCE = 4
 
 
@@ -104,7 +105,8 @@ def _measured(system: System) -> Iterator[_Made]:
     meter, started = Meter(), time.perf_counter()
     outer = {name: value for name, value in ensure_config().items() if name in ("callbacks", "tags", "metadata")}
     config = merge_configs(outer, {"callbacks": [meter], "run_name": system.name})  # type: ignore[arg-type]
-    made = _Made({"config": config} | ({"context": system.context} if system.context else {}))
+    graph = isinstance(system.answers, Pregel)  # nothing else knows what a context is
+    made = _Made({"config": config} | ({"context": system.context} if graph and system.context else {}))
     token = var_child_runnable_config.set(config)
     try:
         with sparing() as spared:

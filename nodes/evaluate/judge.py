@@ -1,0 +1,112 @@
+"""judge: let a chat model judge the answers by Ragas' four metrics, and see whether it can be believed."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
+
+from artrag.errors import UsageError
+from artrag.evaluation.answering import Answered
+from artrag.evaluation.metrics import Score, holds_answer
+from artrag.evaluation.questions import Question, read_questions
+from artrag.evaluation.ragas_scores import Judged, check_judge, ragas_scores
+from artrag.evaluation.rows import write_rows
+from artrag.evidence import whole
+from artrag.nodes.evaluate.plan import Systems
+from artrag.nodes.evaluate.report import answers
+from artrag.nodes.evaluate.score import AT_ONCE, JUDGED
+from artrag.nodes.node import Run, node
+from artrag.state import EvaluateState
+from artrag.steps import Call, Steps
+
+KNOWN = 20
+"""Rows with known answers that the judge is checked on, of each sort."""
+
+
+def judge(systems: Systems, chat: BaseChatModel, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
+    """A node that judges every answer that was made from passages, and writes `judged.jsonl` into the run's folder.
+
+    The judge is checked first, on the run's own questions: right answers with passages that hold them, against the same
+    answers with the passages of another question.
+
+    Reads `run`, `questions`, `systems`, `at_once`; writes `judge`.
+
+    Raises:
+        UsageError: no answer was made from passages.
+        MissingExtraError: the extra `ragas` is not installed.
+    """
+
+    def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
+        known = yield Call(systems, None, (run.settings, state))
+        questions = yield Call(read_questions, None, (Path(state["questions"]),))
+        chosen = [known[name] for name in state["systems"]]
+        rows = yield Call(answers, None, (Path(state["run"]), questions, chosen))
+        at_once = state.get("at_once") or AT_ONCE
+        right, swapped = known_rows(questions, rows)
+        run.tell("checking the judge")
+        found = yield _awaited(check_judge, right, swapped, chat, at_once=at_once)
+        wanted = [(name, row) for name, own in rows.items() for row in own if row.passages and not row.error]
+        if not wanted:
+            raise UsageError("no answer was made from passages: judge systems that retrieve")
+        asked = {one.id: one for one in questions}
+        run.tell(f"judging {len(wanted)} answers")
+        judged = [_judged(asked[row.id], row) for _, row in wanted]
+        scores = yield _awaited(ragas_scores, judged, chat, embedder=embedder, at_once=at_once)
+        lines = [
+            {"system": name, "id": row.id, **{key: _plain(one) for key, one in own.items()}}
+            for (name, row), own in zip(wanted, scores, strict=True)
+        ]
+        yield Call(write_rows, None, (Path(state["run"]) / JUDGED, lines))
+        return {"judge": str(found)}
+
+    return node("judge", body)
+
+
+def known_rows(
+    questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]], *, most: int = KNOWN, seed: int = 0
+) -> tuple[list[Judged], list[Judged]]:
+    """(supported, unsupported): right answers in whole sentences, with passages that hold them and with other ones."""
+    held: dict[str, Judged] = {}
+    for own in rows.values():
+        for question, row in zip(questions, own, strict=True):
+            if question.kind != "words" or question.id in held:
+                continue
+            holding = [whole(one) for one in row.read if holds_answer(whole(one), question.answers).value]
+            if holding:
+                told = f"{question.question} {question.answers[0]}"
+                held[question.id] = Judged(question.question, told, (holding[0],), question.answers[0])
+    right = random.Random(seed).sample(list(held.values()), min(most, len(held)))  # noqa: S311
+    swapped = []
+    for n, one in enumerate(right):
+        others = (other.passages for other in (*right[n + 1 :], *right[:n]))
+        lacking = next((read for read in others if not holds_answer(read[0], [one.reference]).value), None)
+        if lacking:
+            swapped.append(Judged(one.question, one.answer, lacking, one.reference))
+    return right, swapped
+
+
+def _plain(score: Score) -> list[Any]:
+    return [None if math.isnan(score.value) else score.value, score.reason]
+
+
+def _judged(question: Question, row: Answered) -> Judged:
+    said = row.answer or "-"
+    return Judged(question.words, said, tuple(map(whole, row.read)), "; ".join(question.answers) or "It is not told.")
+
+
+def _awaited(what: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **given: Any) -> Call:
+    """A coroutine, awaited, or run where nobody awaits."""
+
+    def sync() -> Any:
+        return asyncio.run(what(*args, **given))
+
+    async def twin() -> Any:
+        return await what(*args, **given)
+
+    return Call(sync, twin)
