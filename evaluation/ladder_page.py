@@ -125,7 +125,7 @@ def _cell(text: str) -> str:
 
 def _plots(found: Ladder, rows: Mapping[str, Sequence[Answered]]) -> Iterator[tuple[str, str, str]]:
     qualities = {name: one.measures["quality"] for name, one in found.figures.items()}
-    yield "Quality", "mean and its interval", systems_plot(qualities)
+    yield "Quality", "mean and its interval", systems_plot(qualities, found.keep)
     unit = "money" if all("money" in one.cost for one in found.figures.values()) else "seconds"
     points = {name: (one.cost[unit], qualities[name]) for name, one in found.figures.items()}
     yield (
@@ -199,10 +199,10 @@ def _causes(found: Ladder) -> str:
     def row(name: str, one: Figures) -> str:
         return f"<tr><td>{safe(name)}</td>{''.join(f'<td>{one.causes.get(why, 0)}</td>' for why in names)}</tr>"
 
-    best = list(found.figures)[-1]
-    drawn = figures([(f"{best}", "wrong answers by cause", bars_plot(found.figures[best].causes, "answers"))])
+    wrong = [item for item in found.figures.items() if item[1].causes]
+    drawn = figures((name, "wrong answers by cause", bars_plot(one.causes, "answers")) for name, one in wrong[-2:])
     head = "".join(f"<th>{safe(name)}</th>" for name in ("system", *names))
-    return table(head, (row(*item) for item in found.figures.items())) + (drawn if found.figures[best].causes else "")
+    return drawn + table(head, (row(*item) for item in found.figures.items()))
 
 
 def _citations(rows: Mapping[str, Sequence[Answered]]) -> str:

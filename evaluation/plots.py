@@ -179,13 +179,13 @@ def pass_curves_plot(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str
     return _svg(draw, height=4.4)
 
 
-def systems_plot(systems: Mapping[str, Interval]) -> str:
-    """What each system scores, with its interval; the last one is ours."""
+def systems_plot(systems: Mapping[str, Interval], shown: str = "") -> str:
+    """What each system scores, with its interval; the one `shown` in colour, or the last."""
 
     def draw(axes: "Axes") -> None:
         names = list(systems)[::-1]
         for y, name in enumerate(names):
-            found, colour = systems[name], GREEN if y == 0 else GREY
+            found, colour = systems[name], GREEN if name == (shown or names[0]) else GREY
             axes.plot([100 * found.low, 100 * found.high], [y, y], color=colour, linewidth=2, solid_capstyle="round")
             axes.plot(100 * found.value, y, "o", color=colour, markersize=7)
             axes.annotate(
@@ -208,6 +208,8 @@ def frontier_plot(points: Mapping[str, tuple[float, Interval]], unit: str) -> st
     """
 
     def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         best, line = -1.0, []
         for name, (cost, found) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1].value)):
             ahead = found.value > best
@@ -222,6 +224,9 @@ def frontier_plot(points: Mapping[str, tuple[float, Interval]], unit: str) -> st
         axes.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--")
         if min(cost for cost, _ in points.values()) > 0:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.15)
         axes.set_xlabel(f"{unit} a question")
         axes.set_ylabel("quality, %")
