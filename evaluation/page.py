@@ -20,7 +20,7 @@ p.note{color:#4a545f;margin:4px 0 8px}
 .card,figure,table,details{background:#fff;border:1px solid #dde3e9;border-radius:10px}
 .card{padding:12px 16px}.card b{display:block;font-size:25px;font-variant-numeric:tabular-nums}
 .card span{color:#4a545f;font-size:13px;display:block}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}
+.plots{margin-bottom:14px;display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}
 figure{margin:0;padding:12px 14px}figcaption{font-weight:600;margin-bottom:6px}
 figcaption small{display:block;font-weight:400;color:#4a545f;font-size:13px}
 figure svg{width:100%;height:auto;display:block}
