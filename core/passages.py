@@ -11,7 +11,7 @@ from artrag.text import sentences
 
 CITE_ABOVE = 0.5
 _LATE_MARK = re.compile(r"([.!?。]+)((?:\s*\[\d{1,2}\])+)")
-_MADE_UP = re.compile(r"\s*(?:</?passage>|\n\s*(?:Question|Passage|Answer the question)\b)", re.IGNORECASE)
+_MADE_UP = re.compile(r"</?passage>|\n[ \t]*(?:Question|Passage|Answer the question)\b", re.IGNORECASE)
 _ENDING = re.compile(r"(.*?)([.!?。]*)", re.DOTALL)
 
 

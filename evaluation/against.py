@@ -9,7 +9,7 @@ import numpy as np
 
 from artrag.errors import UsageError
 from artrag.evaluation.intervals import clustered
-from artrag.evaluation.ladder import Ladder
+from artrag.evaluation.ladder import FEWEST, Ladder
 from artrag.evaluation.questions import Question, groups
 from artrag.evaluation.rows import read_rows, write_rows
 
@@ -37,11 +37,37 @@ def compare(found: Ladder, questions: Sequence[Question], before: Path) -> dict[
     """What each system has gained since the run in the folder `before`, question by question.
 
     Returns:
-        `gains` by system, with intervals; `worse`, the systems whose interval lies below zero; `new`, those that the
+        `gains` by system, with intervals; `worse`, the systems whose interval lies below zero (of
+        fewer than 20 questions none: they say nothing); `new`, those that the
         earlier run has not.
 
     Raises:
         UsageError: there is no such run, it asked other questions, or none of these systems.
+    """
+    earlier = earlier_of(questions, before)
+    known = set(next(iter(earlier.values()))["qualities"])
+    both = [name for name in found.values if name in known]
+    if not both:
+        raise UsageError(f"{str(before)!r} has the systems {', '.join(sorted(known))}, and none of these: measure one")
+    about = groups(questions)
+    gains = {}
+    for name in both:
+        past = [earlier[one.id]["qualities"][name] for one in questions]
+        gains[name] = clustered(np.subtract(found.values[name], past), about)
+    enough = len(set(about)) >= FEWEST
+    return {
+        "run": str(before),
+        "gains": {name: asdict(gain) for name, gain in gains.items()},
+        "worse": [name for name, gain in gains.items() if enough and gain.high < 0],
+        "new": [name for name in found.values if name not in known],
+    }
+
+
+def earlier_of(questions: Sequence[Question], before: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run over the same questions, by id.
+
+    Raises:
+        UsageError: there is no such run, or it asked other questions.
     """
     path = before / QUALITIES
     if not path.is_file():
@@ -54,18 +80,4 @@ def compare(found: Ladder, questions: Sequence[Question], before: Path) -> dict[
             f"{str(before)!r} asked {len(earlier)} questions, this run {len(questions)}, and {len(changed)} of these "
             f"are not among them{example}: compare runs over the same questions"
         )
-    known = set(next(iter(earlier.values()))["qualities"])
-    both = [name for name in found.values if name in known]
-    if not both:
-        raise UsageError(f"{str(before)!r} has the systems {', '.join(sorted(known))}, and none of these: measure one")
-    about = groups(questions)
-    gains = {}
-    for name in both:
-        past = [earlier[one.id]["qualities"][name] for one in questions]
-        gains[name] = clustered(np.subtract(found.values[name], past), about)
-    return {
-        "run": str(before),
-        "gains": {name: asdict(gain) for name, gain in gains.items()},
-        "worse": [name for name, gain in gains.items() if gain.high < 0],
-        "new": [name for name in found.values if name not in known],
-    }
+    return earlier

@@ -7,10 +7,11 @@ from typing import Any
 from langchain_core.documents import Document
 
 from artrag.errors import MissingExtraError
-from artrag.evaluation.metrics import Score, exact_match, holds_answer
+from artrag.evaluation.metrics import Score, exact_match, holds_answer, holds_wording
 from artrag.evaluation.questions import Question
 from artrag.evaluation.retrieval import ndcg, ranks, share
-from artrag.evidence import supports, whole, without_marks
+from artrag.evidence import is_refusal, supports, whole, without_marks
+from artrag.final_answer import final_answer
 from artrag.passages import own_words
 
 
@@ -70,7 +71,12 @@ def quality(question: Question, row: Answered) -> Score:
     if row.abstained:
         right = question.kind == "refusal"
         return Score(float(right), "rightly abstained" if right else "abstained from what can be answered")
-    return question.score(row.answer)
+    return question.score(_said(row))
+
+
+def _said(row: Answered) -> str:
+    """What the answer says; of an answer from passages without what small models make up behind it."""
+    return own_words(row.answer) if row.passages else row.answer
 
 
 def measures(question: Question, row: Answered) -> dict[str, Score]:
@@ -81,19 +87,20 @@ def measures(question: Question, row: Answered) -> dict[str, Score]:
     sentence) and `answer_in_passages`, and with relevant ids `recall`, `mrr` and `ndcg` over the passages read.
     """
     found = {"quality": quality(question, row)}
-    said = "" if row.abstained or row.error else own_words(row.answer)
+    said = "" if row.abstained or row.error else _said(row)
     if question.kind == "words":
-        found["em"] = exact_match(said, question.answers)
+        short = final_answer(said) or said
+        found["em"] = exact_match(short, question.answers)
         found["f1"] = found["quality"]
-        found["rouge_l"] = rouge_l(said, question.answers)
+        found["rouge_l"] = rouge_l(short, question.answers)
         found["gives_answer"] = holds_answer(said, question.answers)
     else:
         found["refusal" if question.kind == "refusal" else "accuracy"] = found["quality"]
     if row.passages is not None:
-        if said:
+        if said.strip() and not is_refusal(said):
             found["support"] = support(said, row.read)
         if question.kind == "words":
-            found["answer_in_passages"] = holds_answer("\n".join(map(whole, row.read)) or "-", question.answers)
+            found["answer_in_passages"] = holds_wording("\n".join(map(whole, row.read)), question.answers)
         if question.relevant:
             found |= _ranking(question, row.passages)
     return found

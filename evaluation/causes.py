@@ -3,7 +3,7 @@
 from typing import Literal
 
 from artrag.evaluation.answering import Answered, support
-from artrag.evaluation.metrics import holds_answer
+from artrag.evaluation.metrics import holds_wording
 from artrag.evaluation.questions import Question
 from artrag.evidence import is_refusal, whole
 from artrag.passages import own_words
@@ -37,7 +37,7 @@ def cause(question: Question, row: Answered) -> Cause:
     - in other words: its words stand in the passages, and share some with a right wording.
     - retrieved but not used: the passages answer, and it says something else.
     """
-    said = own_words(row.answer)
+    said = own_words(row.answer) if row.passages else row.answer
     if row.error:
         return "failed"
     if question.kind == "refusal":
@@ -66,4 +66,4 @@ def _missed(question: Question, row: Answered) -> bool:
         return not names & set(question.relevant)
     if question.kind != "words":
         return not row.passages
-    return not holds_answer("\n".join(map(whole, row.read)) or "-", question.answers).value
+    return not holds_wording("\n".join(map(whole, row.read)), question.answers).value

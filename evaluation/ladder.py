@@ -214,28 +214,30 @@ def _verdict(
     # The cheapest of those that the best one is not surely better than.
     level = [name for name in order if name == best or _gain(values, name, best, about).low <= 0]
     keep = min(level, key=lambda name: (_dear(found[name]), order.index(name)))
-    sure = {name: one for name, one in found.items() if one.gain and one.gain.low > 0 and one.rung.adds}
-    told = []
-    if not sure:
-        told.append(f"No significant difference between the steps: keep the cheaper, {keep!r}.")
-        return told, "", keep
-    most = max(sure.values(), key=lambda one: one.gain.value if one.gain else 0.0)
-    lacking = str(most.rung.adds)
-    told.append(
-        f"{_LACKS[lacking].capitalize()} is what you lacked: {most.rung.name!r} gains {_points(most.gain)} points over "
-        f"{most.rung.over!r}."
-    )
-    for one in sure.values():
-        if one is not most:
-            told.append(f"{one.rung.name!r} helps as well: {_points(one.gain)} over {one.rung.over!r}.")
-    for name, one in found.items():
+    steps = [one for one in found.values() if one.gain]
+    sure = sorted((one for one in steps if one.gain and one.gain.low > 0), key=lambda one: -_gained(one))
+    told, lacking = [], ""
+    for one in sure:
+        step = f"{one.rung.name!r} gains {_points(one.gain)} points over {one.rung.over!r}"
+        if one is sure[0] and one.rung.adds:
+            lacking = one.rung.adds
+            told.append(f"{_LACKS[lacking].capitalize()} is what you lacked: {step}.")
+        else:
+            told.append(f"{step}.")
+    for one in steps:
         if one.gain and one.gain.high < 0:
-            told.append(f"{name!r} does harm: {_points(one.gain)} over {one.rung.over!r}.")
-    if keep == best:
+            told.append(f"{one.rung.name!r} does harm: {_points(one.gain)} points over {one.rung.over!r}.")
+    if steps and not told:
+        told.append(f"No significant difference between the steps: keep the cheaper, {keep!r}.")
+    elif len(order) > 1 and keep == best:
         told.append(f"Keep {keep!r}: it is the best, and no cheaper one is as good.")
-    else:
-        told.append(f"Keep {keep!r}: {best!r} is dearer, and no better that these questions could show.")
+    elif len(order) > 1:
+        told.append(f"Keep {keep!r}: these questions do not show that {best!r}, which is dearer, is better.")
     return told, {"tuning": "behaviour"}.get(lacking, lacking), keep
+
+
+def _gained(one: Figures) -> float:
+    return one.gain.value if one.gain else 0.0
 
 
 def _dear(one: Figures) -> float:
@@ -250,7 +252,9 @@ def _points(gain: Interval | None) -> str:
 
 def _json(one: Figures) -> dict[str, Any]:
     def plain(found: Interval | None) -> dict[str, float] | None:
-        return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
+        if found is None or np.isnan(found.value):  # JSON has no nan
+            return None
+        return {"value": found.value, "low": found.low, "high": found.high}
 
     return {
         **{name: plain(value) for name, value in one.measures.items()},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from artrag.evaluation.answering import Answered, quality
+from artrag.evaluation.answering import Answered, quality, rouge_l
 from artrag.evaluation.calibration import reliability, risk_coverage
 from artrag.evaluation.causes import cause
 from artrag.evaluation.intervals import Interval
@@ -63,6 +63,16 @@ def write_ladder(
         written(folder / "report.md", as_markdown(found)),
         written(folder / "report.json", json.dumps(found.as_dict(), ensure_ascii=False, indent=1)),
     )
+
+
+def check_libraries() -> None:
+    """Before anything is paid.
+
+    Raises:
+        MissingExtraError: what the measures and the page need is not installed.
+    """
+    rouge_l("a", ["a"])
+    bars_plot({"a": 1})
 
 
 def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]) -> str:

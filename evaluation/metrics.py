@@ -60,7 +60,12 @@ def holds_answer(answer: str, references: Sequence[str]) -> Score:
         return Score(float(refused), "rightly gives no answer" if refused else "answers what cannot be answered")
     if is_refusal(answer):
         return Score(0.0, "gives no answer")
-    said = normal_tokens(answer)
+    return holds_wording(answer, references)
+
+
+def holds_wording(text: str, references: Sequence[str]) -> Score:
+    """1 where a reference stands among the words of a text, such as a passage; as `holds_answer` counts it."""
+    said = normal_tokens(text)
     for reference in references:
         wanted = normal_tokens(reference)
         if wanted in (["yes"], ["no"]):
@@ -68,7 +73,7 @@ def holds_answer(answer: str, references: Sequence[str]) -> Score:
                 return Score(1.0, f"says {reference!r}")
         elif wanted and any(said[i : i + len(wanted)] == wanted for i in range(len(said) - len(wanted) + 1)):
             return Score(1.0, f"gives {reference!r}")
-        elif len(wanted) == 1 and numbers(reference) and numbers(reference)[0] in numbers(answer):
+        elif len(wanted) == 1 and numbers(reference) and numbers(reference)[0] in numbers(text):
             return Score(1.0, f"gives the number {reference!r}")
     return Score(0.0, f"gives none of {list(references)!r}")
 

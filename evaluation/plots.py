@@ -104,7 +104,13 @@ def calibration_plot(series: Mapping[str, Sequence[Bin]]) -> str:
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
         for (label, bins), colour, mark in zip(series.items(), cycle(_ARMS), cycle("os^Dv")):
-            axes.plot([b.probability for b in bins], [b.share for b in bins], f"{mark}-", color=colour, label=label)
+            axes.plot(
+                [b.probability for b in bins],
+                [b.share for b in bins],
+                f"{mark}-",
+                color=colour,
+                label=label.replace("$", r"\$"),
+            )
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("stated probability")
@@ -191,7 +197,7 @@ def systems_plot(systems: Mapping[str, Interval], shown: str = "") -> str:
             axes.annotate(
                 f"{100 * found.value:.1f}", (100 * found.high, y), (6, 0), textcoords="offset points", va="center"
             )
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.margins(x=0.12)
         axes.set_xlabel("score, %")

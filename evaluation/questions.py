@@ -11,7 +11,7 @@ from artrag.evaluation.metrics import Score, token_f1
 from artrag.evaluation.predictions import normal_question
 from artrag.evaluation.rows import read_rows
 from artrag.evidence import is_refusal
-from artrag.passages import own_words
+from artrag.final_answer import final_answer
 
 Kind = Literal["words", "option", "verdict", "number", "refusal"]
 VERDICTS = ("yes", "no", "maybe", "true", "false")
@@ -58,15 +58,17 @@ class Question:
         return "verdict" if self.answers[0].lower() in VERDICTS else "words"
 
     def score(self, said: str) -> Score:
-        """What an answer is worth: the token F1 for words; 1 or 0 for an option, a verdict, a number, a refusal."""
-        said = own_words(said)
+        """What an answer is worth: the token F1 for words; 1 or 0 for an option, a verdict, a number, a refusal.
+
+        Of an answer that announces its final words ("Answer: ...") those are compared.
+        """
         if not said.strip():
             return Score(0.0, "nothing was said")
         if self.kind == "refusal":
             refused = is_refusal(said)
             return Score(float(refused), "rightly gives no answer" if refused else "answers what cannot be answered")
         if self.kind == "words":
-            return token_f1(said, self.answers)
+            return token_f1(final_answer(said) or said, self.answers)
         gold = float(self.answers[0]) if self.number else self.answers[0]
         read = label(said, gold, options=dict(self.options) or None)
         return Score(float(bool(read.correct)), read.reason)
@@ -107,10 +109,12 @@ def _question(row: Mapping[str, Any], place: str, name: str) -> Question:
         raise UsageError(f"{place}: question {text!r}: give each line a question, as text")
     if not isinstance(choices, dict):
         raise UsageError(f"{place}: options {str(choices)[:60]!r}: write them as {{key: words}}")
-    options = tuple((str(key), str(words)) for key, words in choices.items())
+    options = tuple((str(key).strip().upper(), str(words)) for key, words in choices.items())
+    if bad := [key for key, _ in options if not (len(key) == 1 and "A" <= key <= "Z")]:
+        raise UsageError(f"{place}: option {bad[0]!r}: name the options by letters, A, B, C")
     given = row["answers"] if isinstance(row.get("answers"), list) else [row.get("answer")]
-    if options and given:  # the key; further wordings would be its words
-        given = [row.get("answer", given[0])]
+    if options:  # the key; further wordings would be its words
+        given = [str(row.get("answer", given[0] if given else "")).strip().upper()]
     answers = tuple(_said(one) for one in given if one is not None)
     if any(not one.strip() for one in answers) or (given and not answers):
         raise UsageError(
@@ -128,7 +132,7 @@ def _question(row: Mapping[str, Any], place: str, name: str) -> Question:
         answers=answers,
         options=options,
         group=normal_question(text),
-        number=isinstance(first, int | float) and not isinstance(first, bool),
+        number=not options and isinstance(first, int | float) and not isinstance(first, bool),
         relevant=tuple(dict.fromkeys(map(str, found))),
     )
 

@@ -63,6 +63,8 @@ class JudgeCheck:
         return self.auc >= GOOD_AUC and self.coverage >= GOOD_COVERAGE
 
     def __str__(self) -> str:
+        if math.isnan(self.auc) and (not self.rows or self.coverage):
+            return f"the judge could not be checked: {self.rows} rows with known answers are too few, or of one sort"
         said = "can tell" if self.passes else "cannot tell"
         return (
             f"on {self.rows} rows with known answers the judge {said} supported from unsupported ones: AUC "
@@ -167,6 +169,15 @@ def _scoring(name: Metric, metric: Any) -> Callable[[Judged], Awaitable[float]]:
         return float((await metric.ascore(**given)).value)
 
     return score
+
+
+def check_library() -> None:
+    """Before anything is paid.
+
+    Raises:
+        MissingExtraError: `ragas` is not installed.
+    """
+    _library()
 
 
 def _library() -> Any:

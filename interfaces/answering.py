@@ -61,6 +61,7 @@ def answers(
     """Climb the ladder: prompt, retrieval, doubt, fine-tuning. What helps, by how much, at what cost."""
     from artrag.interfaces.running import execute, ready_models
     from artrag.interfaces.wiring import wired_evaluate, wired_systems
+    from artrag.models import load_embedder
 
     err = Console(stderr=True)
     given = {"chat": chat, "asker": asker, "truster": truster, "reranker": reranker, "local_only": local_only or None}
@@ -79,7 +80,9 @@ def answers(
         raise UsageError("--fail-if-worse: name the run to compare with, --against DIR")
     state |= {"against": str(against)} if against else {}
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
-    report = execute(wired_evaluate(judge=_judge(judge, settings, run)), state, settings, err)["report"]
+    live = _judge(judge, settings, run)
+    embedder = load_embedder(settings.embedder, local_only=settings.local_only) if live else None
+    report = execute(wired_evaluate(embedder, live), state, settings, err)["report"]
     if langsmith:
         _sent(langsmith, wired_systems(settings, state), state, list(report["systems"]))
     if as_json:
@@ -94,12 +97,14 @@ def _judge(reference: str | None, settings: Settings, run: Path) -> Any:
     """The judge; its replies are kept, and paid once."""
     if reference is None:
         return None
-    from artrag.interfaces.ladder import REPLIES
+    from artrag.evaluation.ragas_scores import check_library
+    from artrag.interfaces.ladder import REPLIES, model_state
     from artrag.models import load_chat
     from artrag.remembering import Remembered
 
+    check_library()
     chat = load_chat(reference, local_only=settings.local_only)
-    return chat.model_copy(update={"cache": Remembered(run / REPLIES)})
+    return chat.model_copy(update={"cache": Remembered(run / REPLIES, model_state(reference))})
 
 
 def _fetched(name: str, run: Path) -> str:

@@ -18,13 +18,16 @@ from artrag.interfaces.wiring import open_index
 from artrag.models import load_asker, load_chat, load_reranker, load_truster
 from artrag.models.opening import part_folder
 from artrag.models.parts import MANIFEST
-from artrag.models.references import base_reference
+from artrag.models.references import ModelReference, base_reference
 from artrag.protocols import Adds, System
 from artrag.remembering import Remembered
 from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, invoke, run
 
 REPLIES = "replies.jsonl"
+RAG = {"k", "fetch_k", "where", "initial", "max_question"}
+ART = RAG | {"rounds", "samples", "refine_above", "trust_margin", "abstain_below", "tool_calls"}
+"""Settings that the rungs read."""
 PLAIN = "none"
 """The context of an index without any."""
 
@@ -48,7 +51,8 @@ def rungs(settings: Settings, indexes: Sequence[str], folder: Path, *, tuned: st
 
 class _Builder:
     def __init__(self, settings: Settings, indexes: Sequence[str], folder: Path, tuned: str | None) -> None:
-        self.settings, self.made, self.memory = settings, [], Remembered(folder / REPLIES)
+        self.settings, self.made, self.folder = settings, [], folder
+        self.memories: dict[str, Remembered] = {}
         base = base_reference(settings.chat)
         tuned = tuned or (settings.chat if settings.chat != base else None)
         plain, situated = _told_apart(indexes)
@@ -58,7 +62,7 @@ class _Builder:
             draft = self._retrieving(base, plain, situated)
         index = situated or plain
         if index:
-            about = {"chat": base, "index": _state_of(index)}
+            about = self._reading(RAG) | {"chat": model_state(base), "index": _state_of(index)}
             graph = build_routed(chat=self._chat(base), retriever=self._retriever(index, None))
             self._add("routed", graph.compile(name="routed"), draft, "routing", about)
         self._art(base, "self-refine", draft, index, asker="prompted", truster="prompted")
@@ -89,10 +93,10 @@ class _Builder:
             last = "contextual"
         if self.settings.reranker:
             self._rag(chat, "reranked", last, situated or first, "retrieval", rerank=True)
-        return last
+        return last  # the rungs above do without a reranker
 
     def _prompted(self, chat: str, name: str, over: str, prompt: str, adds: Adds | None) -> None:
-        self._add(name, _alone(self._chat(chat), prompt), over, adds, {"chat": chat, "prompt": prompt})
+        self._add(name, _alone(self._chat(chat), prompt), over, adds, {"chat": model_state(chat), "prompt": prompt})
 
     def _rag(
         self,
@@ -107,8 +111,8 @@ class _Builder:
     ) -> None:
         reranker = load_reranker(self.settings.reranker) if rerank and self.settings.reranker else None
         graph = build_contextual_rag(chat=self._chat(chat), retriever=self._retriever(index, arms), reranker=reranker)
-        about = {"chat": chat, "index": _state_of(index), "arms": arms}
-        about |= {"reranker": self.settings.reranker if rerank else None}
+        about = self._reading(RAG) | {"chat": model_state(chat), "index": _state_of(index), "arms": arms}
+        about["reranker"] = model_state(self.settings.reranker) if rerank and self.settings.reranker else None
         self._add(name, graph.compile(name=name), over, adds, about)
 
     def _art(self, chat: str, name: str, over: str, index: str | None, **changes: Any) -> None:
@@ -122,7 +126,8 @@ class _Builder:
             sampler=live.model_copy(update={"temperature": 0.7, "cache": False}) if settings.samples else None,
         )
         parts = [_digest(settings.asker, "asker"), _digest(settings.truster, "truster")]
-        about = {"chat": chat, "index": index and _state_of(index), "parts": parts}
+        about = self._reading(ART, settings) | {"chat": model_state(chat), "parts": parts}
+        about["index"] = index and _state_of(index)
         self._add(name, graph.compile(name=name), over, "doubt", about, settings)
 
     def _add(
@@ -134,18 +139,19 @@ class _Builder:
         about: Mapping[str, Any],
         settings: Settings | None = None,
     ) -> None:
-        own = settings or self.settings
-        told = {
-            "version": __version__,
-            "settings": own.model_dump(exclude={"index", "chat", "asker", "truster"}),
-            "prompts": _prompts(),
-            **about,
-        }
-        self.made.append(System(name, answers, over, adds, json.dumps(told, sort_keys=True, default=str), own))
+        told = {"version": __version__, "prompts": _prompts(), **about}
+        key = json.dumps(told, sort_keys=True, default=str)
+        self.made.append(System(name, answers, over, adds, key, settings or self.settings))
+
+    def _reading(self, names: set[str], settings: Settings | None = None) -> dict[str, Any]:
+        """The settings that a rung reads."""
+        return {"settings": (settings or self.settings).model_dump(include=names)}
 
     def _chat(self, reference: str) -> BaseChatModel:
         chat = load_chat(reference, local_only=self.settings.local_only)
-        return chat.model_copy(update={"cache": self.memory})
+        if reference not in self.memories:
+            self.memories[reference] = Remembered(self.folder / REPLIES, model_state(reference))
+        return chat.model_copy(update={"cache": self.memories[reference]})
 
     def _retriever(self, index: str, arms: tuple[str, ...] | None) -> IndexRetriever:
         opened = open_index(index, self.settings.local_only)
@@ -188,7 +194,21 @@ def _context(index: str) -> str:
 
 def _state_of(index: str) -> str:
     """An index as it is now."""
-    return f"{index} {read_manifest(Path(index)).generation}" if "://" not in index else index
+    if "://" in index:
+        return f"{index} {open_index(index).manifest.generation}"
+    return f"{index} {read_manifest(Path(index)).generation}"
+
+
+def model_state(reference: str) -> str:
+    """A model as it is now: a folder may have been trained again under the same name."""
+    parsed = ModelReference.parse(reference)
+    if parsed.part is not None:
+        return f"{reference} {sha256((parsed.part / MANIFEST).read_bytes()).hexdigest()[:16]}"
+    folder = Path(parsed.name).expanduser()
+    if parsed.kind == "folder" or folder.is_dir():
+        files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in folder.glob("*"))
+        return f"{reference} {sha256(repr(files).encode()).hexdigest()[:16]}"
+    return reference
 
 
 def _digest(name: str, kind: Any) -> str:

@@ -58,7 +58,7 @@ class Answers(pytest.Item):
                 raise MissedError(f"{system['failed']} of {report['questions']} questions failed{_worst(self.config)}")
             return
         found = system.get(MEASURES[self.measure])
-        if found is None:
+        if not found:
             raise MissedError(
                 f"{self.measure} was not measured: the answers or the questions have nothing to measure it by"
             )
@@ -90,7 +90,11 @@ def _report(config: pytest.Config) -> Mapping[str, Any]:
         from artrag.settings import Settings
 
         settings = Settings()
-        embedder = load_embedder(settings.embedder) if config.getoption("--min-relevancy") is not None else None
+        embedder = (
+            load_embedder(settings.embedder, local_only=settings.local_only)
+            if config.getoption("--min-relevancy") is not None
+            else None
+        )
         state: dict[str, Any] = {"questions": config.getoption("--artrag"), "run": config.getoption("--artrag-run")}
         if own := config.getoption("--artrag-app"):
             from artrag.graphs.evaluate import build_evaluate
@@ -111,8 +115,6 @@ def _own(name: str) -> Any:
     import uuid
     from importlib import import_module
 
-    from langchain_core.runnables import Runnable
-
     from artrag.errors import UsageError
     from artrag.protocols import System
 
@@ -121,8 +123,26 @@ def _own(name: str) -> Any:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"--artrag-app {name!r}: {error}: give MODULE:NAME of a runnable") from None
-    app = found if isinstance(found, Runnable) else found()
-    return System(name, app, about=uuid.uuid4().hex)
+    return System(name, _runnable(found, name), about=uuid.uuid4().hex)
+
+
+def _runnable(found: Any, name: str) -> Any:
+    """A runnable as it is, a graph compiled, a function of a question, or what a function without arguments makes."""
+    from inspect import signature
+
+    from langchain_core.runnables import Runnable, RunnableLambda
+
+    from artrag.errors import UsageError
+
+    if isinstance(found, Runnable):
+        return found
+    if hasattr(found, "compile"):
+        return found.compile()
+    if not callable(found):
+        raise UsageError(f"--artrag-app {name!r} is {str(found)[:60]!r}: give MODULE:NAME of a runnable or a function")
+    if not signature(found).parameters:
+        return _runnable(found(), name)
+    return RunnableLambda(lambda given: found(given["question"]))
 
 
 def _worst(config: pytest.Config) -> str:
@@ -133,4 +153,8 @@ def _worst(config: pytest.Config) -> str:
     rows = [row for _, row in read_rows(Path(config.getoption("--artrag-run")) / QUALITIES)]
     rows.sort(key=lambda row: min(row["qualities"].values()))
     told = [f"\n  {min(row['qualities'].values()):.2f} {row['id']}: {row['question'][:100]}" for row in rows[:WORST]]
-    return "; the worst answers are to" + "".join(told) + f"\n  report: {config.getoption('--artrag-run')}/report.html"
+    return (
+        "; the answers of least quality are to"
+        + "".join(told)
+        + f"\n  report: {config.getoption('--artrag-run')}/report.html"
+    )

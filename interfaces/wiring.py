@@ -80,6 +80,7 @@ def wired_systems(settings: Settings, state: Mapping[str, Any]) -> dict[str, Sys
     """The ladder that settings and the input of `evaluate` make, by name."""
     from artrag.interfaces.ladder import rungs
 
+    refuse_remote_tracing(settings)
     indexes = state.get("indexes") or ([settings.index] if settings.index else [])
     made = rungs(settings, indexes, Path(state["run"]), tuned=state.get("tuned"))
     return {system.name: system for system in made}

@@ -349,12 +349,18 @@ def test_the_ladder_is_one_json_object_or_a_table_with_a_verdict(
     assert said.code == 0 and "too few" in said.read and "hybrid" in said.out and "report:" in said.out
     assert len(chat.asked) == asked
     message = failed(run(*words, "--systems", "direct,rag", "--json"), 2, "UsageError")
-    assert message.startswith("there is no system 'rag': there are direct, instructed, reasoned, self-refine")
+    assert message.startswith("there is no system 'rag' here: there are direct, instructed, reasoned, self-refine")
     gate = (*words, "--index", folder, "--systems", "direct", "--against", tmp_path / "run", "--fail-if-worse")
     assert run(*gate).code == 0
     qualities = tmp_path / "run" / "qualities.jsonl"
     qualities.write_text(re.sub(r'"direct": [\d.]+', '"direct": 2', qualities.read_text("utf-8")), "utf-8")
-    assert run(*gate).code == 1
+    assert run(*gate).code == 0  # two questions say nothing
+    many = json_lines(tmp_path / "many.jsonl", [{"question": f"What is {n} * 3?", "answer": 3 * n} for n in range(20)])
+    gate = (*words[:2], "--questions", many, "--run", tmp_path / "many", "--systems", "direct")
+    assert run(*gate).code == 0
+    qualities = tmp_path / "many" / "qualities.jsonl"
+    qualities.write_text(re.sub(r'"direct": [\d.]+', '"direct": 2', qualities.read_text("utf-8")), "utf-8")
+    assert run(*gate, "--against", tmp_path / "many", "--fail-if-worse").code == 1
     said = run(*words, "--langsmith", "mine", "--local-only", "--json")
     assert "leave out --langsmith" in failed(said, 2, "RemoteRefusedError")
     monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:9")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import AnsweringChat, HashedWords, ScriptedChat, json_lines, passage
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from artrag import System, build_evaluate
@@ -182,10 +183,56 @@ def test_relevancy_is_measured_with_an_embedder(asked: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("gives", "answer"),
+    [
+        (lambda _: "four", "four"),
+        (lambda _: AIMessage("four"), "four"),
+        (lambda _: {"messages": [AIMessage("four")], "confidence": None}, "four"),
+        (lambda _: {"answer": "four", "passages": ["It is four.", {"text": "Four.", "id": "d#1"}]}, "four"),
+        (lambda _: {"answer": 4}, None),
+        (lambda _: {"answer": "four", "confidence": 85}, None),
+    ],
+)
+def test_any_app_can_climb_along(tmp_path: Path, gives: Any, answer: str | None) -> None:
+    questions = json_lines(tmp_path / "q.jsonl", [{"id": "q", "question": "How many?", "answer": "four"}])
+    one = climb([System("mine", RunnableLambda(gives))], questions, tmp_path / "run")["systems"]["mine"]
+    assert one["failed"] == (answer is None) and one["quality"]["value"] == (answer is not None)
+
+
+def test_like_questions_are_asked_once_and_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def say(question: str) -> str:
+        calls.append(question)
+        return "four"
+
+    rows = [{"id": name, "question": "How many?", "answer": "four"} for name in "ab"]
+    questions = json_lines(tmp_path / "q.jsonl", rows)
+    one = climb([system("mine", say)], questions, tmp_path / "run")["systems"]["mine"]
+    assert len(calls) == 1 and one["quality"]["value"] == 1
+    path = tmp_path / "run/answers.jsonl"
+    path.write_text(path.read_text("utf-8") + path.read_text("utf-8").replace('"error": ""', '"error": "x"'), "utf-8")
+    assert climb([system("mine", say)], questions, tmp_path / "run")["systems"]["mine"]["failed"] == 0
+    path.write_text("no json\n", "utf-8")
+    with pytest.raises(UsageError, match="answers.jsonl:1: no JSON object"):
+        climb([system("mine", say)], questions, tmp_path / "run")
+
+
+def test_what_cannot_be_reported_is_said_before_anybody_is_asked(asked: Path, tmp_path: Path) -> None:
+    def never(_: str) -> str:
+        raise AssertionError("it was asked")
+
+    for given in ({"against": str(tmp_path / "none")}, {"price": [1.0]}):
+        with pytest.raises(UsageError):
+            climb([system("a", never)], asked, tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"run": ""}, "no run is named"),
-        ({"systems": ["a", "nope"]}, "no system 'nope': there are a"),
+        ({"systems": ["a", "nope"]}, "no system 'nope' here: there are a;"),
         ({"price": [1.0]}, "two numbers"),
     ],
 )
@@ -222,7 +269,12 @@ def test_measures_of_words_with_passages() -> None:
     found = measures(words("4 bar", relevant=("d#0", "x")), row("4 bar", passages=two))
     assert found["recall"].value == 0.5 and found["mrr"].value == 0.5
     assert found["ndcg"].value == pytest.approx(1 / math.log2(3) / (1 + 1 / math.log2(3)))
-    assert "not there" not in measures(words("4 bar"), row("4 bar"))
+    refused = measures(words("4 bar"), row("The passages do not say.", passages=READ))
+    assert "support" not in refused and refused["quality"].value < 0.5
+    hedged = ({"id": "d#0", "document": "d", "text": "The time is not given in winter. It runs at 4 bar."},)
+    assert measures(words("4 bar"), row("9", passages=hedged))["answer_in_passages"].value == 1
+    worked = measures(words("4 bar"), row("The pump is old. It was made to run slowly.\nAnswer: 4 bar"))
+    assert worked["quality"].value == worked["em"].value == worked["rouge_l"].value == 1
 
 
 def test_measures_of_others() -> None:
@@ -286,13 +338,21 @@ def test_harm_is_said_and_the_cheaper_is_kept() -> None:
     assert any(sentence.startswith("'art_doubt' does harm: -40.0") for sentence in found.verdict)
     assert found.keep == "rag_retrieval"
     found = rated(low=lambda n: n % 2, rag_retrieval=lambda n: n % 10 > 1, art_doubt=lambda n: n % 20 > 2)
-    assert found.keep == "rag_retrieval" and "'art_doubt' is dearer" in found.verdict[-1]
+    assert found.keep == "rag_retrieval" and "that 'art_doubt', which is dearer, is better" in found.verdict[-1]
 
 
 def test_without_a_sure_gain_the_cheaper_is_kept() -> None:
     found = rated(low=lambda n: n % 2, rag_retrieval=lambda n: n % 2 or n == 0)
     assert found.verdict == ["No significant difference between the steps: keep the cheaper, 'low'."]
     assert found.keep == "low" and found.lacking == ""
+
+
+def test_a_gain_or_harm_without_a_name_is_still_one() -> None:
+    found = rated(low=lambda n: n % 2, high=lambda n: 1)
+    assert found.verdict[0].startswith("'high' gains +50.0") and found.keep == "high" and found.lacking == ""
+    found = rated(low=lambda n: 1, rag_retrieval=lambda n: n % 2)
+    assert found.verdict[0].startswith("'rag_retrieval' does harm: -50.0") and found.keep == "low"
+    assert rated(low=lambda n: 1).verdict == []
 
 
 def test_few_questions_conclude_nothing() -> None:
@@ -304,6 +364,10 @@ def test_a_rung_that_is_left_out_is_stepped_over(asked: Path, tmp_path: Path) ->
     systems = [system("a", lambda _: "7"), system("b", doubled, over="a"), system("c", doubled, over="b", adds="doubt")]
     told = climb(systems, asked, tmp_path / "run", systems=["a", "c"])
     assert told["systems"]["c"]["over"] == "a" and told["systems"]["c"]["gain"]["value"] == 1
+    assert told["systems"]["c"]["adds"] is None and told["lacking"] == ""  # it may have been what "b" adds
+    assert told["verdict"][0].startswith("'c' gains +100.0 [+100.0, +100.0] points over 'a'.")
+    turned = climb(systems, asked, tmp_path / "run", systems=["c", "a"])
+    assert list(turned["systems"]) == ["a", "c"] and turned["systems"]["c"]["over_first"]["value"] == 1
 
 
 def test_other_questions_are_refused() -> None:
@@ -340,11 +404,11 @@ def test_citations_are_checked() -> None:
 
 
 def test_replies_are_remembered_with_their_cost_and_time(tmp_path: Path) -> None:
-    memory = Remembered(tmp_path / "replies.jsonl")
+    memory = Remembered(tmp_path / "replies.jsonl", "a")
     chat = ScriptedChat("one", "two").model_copy(update={"cache": memory})
     with sparing() as first:
         assert chat.invoke("A?").text == "one" and chat.invoke("B?").text == "two"
-    again = ScriptedChat().model_copy(update={"cache": Remembered(tmp_path / "replies.jsonl")})
+    again = ScriptedChat().model_copy(update={"cache": Remembered(tmp_path / "replies.jsonl", "a")})
     with sparing() as second:
         said = again.invoke("A?")
     assert said.text == "one" and said.usage_metadata is not None and said.usage_metadata["output_tokens"] == 5
@@ -352,14 +416,9 @@ def test_replies_are_remembered_with_their_cost_and_time(tmp_path: Path) -> None
 
 
 def test_another_model_or_prompt_is_asked_and_an_empty_reply_is_not_kept(tmp_path: Path) -> None:
-    class Other(ScriptedChat):
-        @property
-        def _identifying_params(self) -> dict[str, Any]:
-            return {"model": "other"}
-
-    memory = Remembered(tmp_path / "replies.jsonl")
+    memory, other = (Remembered(tmp_path / "replies.jsonl", name) for name in "ab")
     assert ScriptedChat("one").model_copy(update={"cache": memory}).invoke("A?").text == "one"
-    assert Other("two").model_copy(update={"cache": memory}).invoke("A?").text == "two"
+    assert ScriptedChat("two").model_copy(update={"cache": other}).invoke("A?").text == "two"
     chat = ScriptedChat("", "three").model_copy(update={"cache": memory})
     assert [chat.invoke("C?").text for _ in range(3)] == ["", "three", "three"]
 
@@ -403,7 +462,7 @@ def test_rungs_climb_from_a_prompt_to_doubt(
     assert over["rag"] == "instructed" and over["contextual"] == "hybrid" and over["art"] == "contextual"
     assert [one.name for one in rooms.rungs(settings, [], tmp_path / "run")] == names[:3] + names[7:]
     assert [one.name for one in rooms.rungs(settings, paths[:1], tmp_path / "run")] == names[:5] + names[6:]
-    tuned = rooms.rungs(settings, paths, tmp_path / "run", tuned="some-folder")
+    tuned = rooms.rungs(settings, paths, tmp_path / "run", tuned="openai:some-model")
     assert [one.name for one in tuned][10:] == ["fine-tuned", "fine-tuned rag", "all together"]
     with pytest.raises(UsageError, match="give one, or one made with --context none"):
         rooms.rungs(settings, [paths[0], str(tmp_path / "auto") + "/"], tmp_path / "run")

@@ -19,6 +19,9 @@ def say(given):
 app = RunnableLambda(say)
 def make():
     return app
+
+def plain(question):
+    return "blue"
 """
 
 
@@ -48,6 +51,11 @@ def test_a_question_that_fails_is_a_failure(project: pytest.Pytester) -> None:
     result = project.runpytest("--artrag", "q.jsonl", "--artrag-app", "my_app:make", "--min-recall", "0.5")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["1 of 1 questions failed;*", "recall was not measured*"])
+
+
+def test_a_function_of_a_question_is_an_app(project: pytest.Pytester) -> None:
+    result = project.runpytest("--artrag", "q.jsonl", "--artrag-app", "my_app:plain", "--min-quality", "1")
+    result.assert_outcomes(passed=2)
 
 
 def test_an_unknown_app_is_named_and_other_tests_run_as_ever(project: pytest.Pytester) -> None:

@@ -19,13 +19,19 @@ def test_what_an_answer_is_worth(tmp_path: Path) -> None:
         {"question": "How many?", "answer": 1200},
         {"question": "Untold?", "answers": []},
     ]
-    words, option, verdict, denied, counted, untold = read_questions(json_lines(tmp_path / "q.jsonl", rows))
-    assert words.value("Deep red [1]") == 1 and 0 < words.value("red") < 1 and words.value("blue") == 0
+    rows.append({"question": "Low?", "answers": ["b"], "options": {"a": "red", "b": "blue"}})
+    words, option, verdict, denied, counted, untold, low = read_questions(json_lines(tmp_path / "q.jsonl", rows))
+    assert (
+        words.value("Deep red [1]") == words.value("It glows.\nAnswer: deep red") == 1
+        and 0 < words.value("red") < 1
+        and words.value("blue") == 0
+    )
     assert option.words == "Which?\nA. red\nB. blue" and option.value("B. blue [1]") == 1 and option.value("A") == 0
     assert verdict.value("Yes [2]") == 1 and verdict.value("No") == 0
     assert verdict == Question("3", "So?", ("yes",), group="so")
     assert denied.value("No, it is not.") == 1 and denied.value("Yes") == 0
     assert counted.value("3 * 400 = 1200\nAnswer: 1,200") == 1 and counted.value("Answer: 120") == 0
+    assert low.value("B") == low.value("Answer: B. blue") == 1 and low.value("A") == 0
     assert untold.value("The passages do not say.") == 1 and untold.value("Red [1]") == 0
     assert [one.kind for one in (words, option, verdict, denied, counted, untold)] == [
         "words",
@@ -51,6 +57,8 @@ def test_what_an_answer_is_worth(tmp_path: Path) -> None:
         ({"question": "So?", "answer": "A", "options": ["x"]}, "{key: words}"),
         ({"question": "Which?", "answer": "C", "options": {"A": "x"}}, "'C' is no key"),
         ({"question": "So?", "answer": "x", "relevant": "d1"}, "list of ids"),
+        ({"question": "So?", "answer": 1, "options": {"1": "x"}}, "by letters"),
+        ({"question": "So?", "answers": [], "options": {"A": "x"}}, "give the right answer"),
         ({"question": "So?", "answer": "x", "id": "1"}, "comes twice"),
     ],
 )

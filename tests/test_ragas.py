@@ -143,10 +143,16 @@ def test_a_run_is_judged_and_the_judge_too(tmp_path: Path) -> None:
     assert told["ragas_faithfulness"]["value"] == pytest.approx(0.5 / 3)
     assert told["counts"]["ragas_faithfulness"] == 3 and told["ragas_faithfulness_coverage"]["value"] == 1
     assert "ragas_faithfulness" not in found["report"]["systems"]["bare"]
-    assert "with known answers the judge cannot tell" in found["report"]["judge"] == found["judge"]
-    assert "cannot tell" in (tmp_path / "run/report.html").read_text("utf-8")
+    assert "could not be checked" in found["report"]["judge"] == found["judge"]
+    assert "could not be checked" in (tmp_path / "run/report.html").read_text("utf-8")
     lines = [json.loads(line) for line in (tmp_path / "run/judged.jsonl").read_text("utf-8").splitlines()]
     assert len(lines) == 3 and lines[0]["faithfulness"][1] == "as the judge says"
+
+
+def test_a_judge_without_known_rows_is_said_to_be_unchecked() -> None:
+    needs_ragas()
+    assert "could not be checked" in str(asyncio.run(check_judge([], [], AnsweringChat(said))))
+    assert "could not be checked" in str(asyncio.run(check_judge([ROW], [], AnsweringChat(said))))
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

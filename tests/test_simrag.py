@@ -241,7 +241,7 @@ def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_
     found = simrag(kinds={"short": 1.0})
     first = tmp_path / "run/round-1"
     assert found["proposed"] == 41 and found["kept"] == 24
-    assert found["rejected"]["needs its text"] + found["rejected"].get("the answer is in the question", 0) > 20
+    assert found["rejected"]["needs its text"] + found["rejected"].get("the answer is in the question", 0) > 10
     kept = [row for _, row in read_rows(first / "kept.jsonl")]
     assert {row["kind"] for row in kept} == {"short"} and len({row["passage"] for row in kept}) == 12
     assert sum(found["rejected"].values()) + found["kept"] == found["proposed"]
@@ -253,7 +253,7 @@ def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_
     assert json.loads((tmp_path / "run/report.json").read_text("utf-8"))["decision"] == found["decision"]
     assert (tmp_path / "run/answerer").exists() == (found["decision"] == "ship")
     assert load_chat(str(first / "answerer")).invoke("x") is not None
-    assert found["usage"]["propose"]["calls"] == 12 + 60
+    assert found["usage"]["propose"]["calls"] == 12 + 41
 
 
 def test_a_run_goes_on_and_pays_for_nothing_twice(simrag: Simrag, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from langchain_core.runnables import Runnable
 
 from artrag.errors import UsageError
 from artrag.evaluation.answering import Answered
-from artrag.evaluation.metrics import Score, holds_answer
+from artrag.evaluation.metrics import Score, holds_wording
 from artrag.evaluation.questions import Question, read_questions
-from artrag.evaluation.ragas_scores import Judged, check_judge, ragas_scores
+from artrag.evaluation.ragas_scores import JudgeCheck, Judged, Metric, check_judge, ragas_scores
 from artrag.evaluation.rows import write_rows
-from artrag.evidence import whole
+from artrag.evidence import is_refusal, whole
 from artrag.nodes.evaluate.plan import Systems
 from artrag.nodes.evaluate.report import answers
 from artrag.nodes.evaluate.score import AT_ONCE, JUDGED
@@ -48,16 +49,19 @@ def judge(systems: Systems, chat: BaseChatModel, embedder: Embeddings | None = N
         chosen = [known[name] for name in state["systems"]]
         rows = yield Call(answers, None, (Path(state["run"]), questions, chosen))
         at_once = state.get("at_once") or AT_ONCE
-        right, swapped = known_rows(questions, rows)
-        run.tell("checking the judge")
-        found = yield _awaited(check_judge, right, swapped, chat, at_once=at_once)
-        wanted = [(name, row) for name, own in rows.items() for row in own if row.passages and not row.error]
+        wanted = [(name, row) for name, own in rows.items() for row in own if _to_judge(row)]
         if not wanted:
             raise UsageError("no answer was made from passages: judge systems that retrieve")
         asked = {one.id: one for one in questions}
-        run.tell(f"judging {len(wanted)} answers")
+        run.tell(f"checking the judge, judging {len(wanted)} answers")
         judged = [_judged(asked[row.id], row) for _, row in wanted]
-        scores = yield _awaited(ragas_scores, judged, chat, embedder=embedder, at_once=at_once)
+
+        async def judging() -> tuple[JudgeCheck, list[dict[Metric, Score]]]:
+            # One event loop for both: a chat model's connections belong to the loop that they were opened in.
+            checked = await check_judge(*known_rows(questions, rows), chat, at_once=at_once)
+            return checked, await ragas_scores(judged, chat, embedder=embedder, at_once=at_once)
+
+        found, scores = yield Call(lambda: _in_a_thread(judging), judging)
         lines = [
             {"system": name, "id": row.id, **{key: _plain(one) for key, one in own.items()}}
             for (name, row), own in zip(wanted, scores, strict=True)
@@ -77,7 +81,7 @@ def known_rows(
         for question, row in zip(questions, own, strict=True):
             if question.kind != "words" or question.id in held:
                 continue
-            holding = [whole(one) for one in row.read if holds_answer(whole(one), question.answers).value]
+            holding = [whole(one) for one in row.read if holds_wording(whole(one), question.answers).value]
             if holding:
                 told = f"{question.question} {question.answers[0]}"
                 held[question.id] = Judged(question.question, told, (holding[0],), question.answers[0])
@@ -85,7 +89,7 @@ def known_rows(
     swapped = []
     for n, one in enumerate(right):
         others = (other.passages for other in (*right[n + 1 :], *right[:n]))
-        lacking = next((read for read in others if not holds_answer(read[0], [one.reference]).value), None)
+        lacking = next((read for read in others if not holds_wording(read[0], [one.reference]).value), None)
         if lacking:
             swapped.append(Judged(one.question, one.answer, lacking, one.reference))
     return right, swapped
@@ -100,13 +104,11 @@ def _judged(question: Question, row: Answered) -> Judged:
     return Judged(question.words, said, tuple(map(whole, row.read)), "; ".join(question.answers) or "It is not told.")
 
 
-def _awaited(what: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **given: Any) -> Call:
-    """A coroutine, awaited, or run where nobody awaits."""
+def _to_judge(row: Answered) -> bool:
+    return bool(row.passages) and not row.error and not row.abstained and not is_refusal(row.answer)
 
-    def sync() -> Any:
-        return asyncio.run(what(*args, **given))
 
-    async def twin() -> Any:
-        return await what(*args, **given)
-
-    return Call(sync, twin)
+def _in_a_thread(what: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run a coroutine where nobody awaits; the caller's thread may have a loop of its own, as in a notebook."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, what()).result()

@@ -18,7 +18,7 @@ from artrag.evaluation.ladder_page import write_ladder
 from artrag.evaluation.questions import Question, read_questions
 from artrag.evaluation.ragas_scores import METRICS
 from artrag.evaluation.rows import read_rows
-from artrag.ledger import Ledger
+from artrag.ledger import read_lines
 from artrag.nodes.evaluate.plan import Systems
 from artrag.nodes.evaluate.score import ANSWERS, JUDGED, key_of
 from artrag.nodes.node import Run, node
@@ -51,7 +51,7 @@ def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embed
     questions = read_questions(Path(state["questions"]))
     chosen = [systems[name] for name in state["systems"]]
     rows = answers(folder, questions, chosen)
-    rungs = [Rung(one.name, _below(one, systems, rows), one.adds) for one in chosen]
+    rungs = [_rung(one, systems, rows) for one in chosen]
     more: dict[str, dict[str, list[float]]] = {name: {} for name in rows}
     for name, own in rows.items():
         if embedder:
@@ -59,8 +59,6 @@ def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embed
         if state.get("judge"):
             more[name] |= judged(folder / JUDGED, name, questions)
     given = state.get("price")
-    if given and len(given) != 2:
-        raise UsageError(f"price {given}: give two numbers, of a million prompt tokens and of a million written ones")
     price: Price | None = (given[0], given[1]) if given else None
     found = ladder(questions, rows, rungs, more=more, price=price)
     if state.get("judge"):
@@ -72,22 +70,32 @@ def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embed
     return found.as_dict() | {"page": str(page), "markdown": str(text), "json": str(data)}
 
 
-def _below(system: System, systems: Mapping[str, System], chosen: Collection[str]) -> str:
-    """The nearest rung below that is measured, too."""
-    below = system.over
+def _rung(system: System, systems: Mapping[str, System], chosen: Collection[str]) -> Rung:
+    """Where a system stands among those chosen; what it adds is unknown where a rung that adds another thing is out."""
+    below, adds = system.over, {system.adds}
     while below and below not in chosen:
+        adds.add(systems[below].adds)
         below = systems[below].over
-    return below
+    return Rung(system.name, below, system.adds if len(adds) == 1 else None)
 
 
 def answers(folder: Path, questions: Sequence[Question], systems: Sequence[System]) -> dict[str, list[Answered]]:
-    """The kept answers of each system, in the order of the questions; of several to one question the last."""
-    ledger = Ledger.open(folder / ANSWERS)
-    ledger.close()
-    known = {row["key"]: Answered.of_row(row) for row in ledger.rows}
+    """The kept answers of each system, in the order of the questions; of several to one question the last.
+
+    Raises:
+        UsageError: a system is not the one that was asked.
+    """
+    known: dict[str, Answered] = {}
+    for row in read_lines(folder / ANSWERS):
+        if not row["error"] or row["key"] not in known:  # a failure never replaces an answer
+            known[row["key"]] = Answered.of_row(row)
+    keys = {one.name: [key_of(one, question) for question in questions] for one in systems}
+    if changed := [name for name, own in keys.items() if any(key not in known for key in own)]:
+        raise UsageError(f"{changed[0]!r} has changed since it was asked: give the command again")
     # Known by its words: the question may have had another id then.
     return {
-        one.name: [replace(known[key_of(one, question)], id=question.id) for question in questions] for one in systems
+        name: [replace(known[key], id=question.id) for key, question in zip(own, questions, strict=True)]
+        for name, own in keys.items()
     }
 
 

@@ -8,11 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
 from langgraph.pregel import Pregel
 
-from artrag.errors import ArtragError
+from artrag.errors import ArtragError, UsageError
 from artrag.evaluation.answering import Answered
 from artrag.evaluation.questions import Question, read_questions
 from artrag.ledger import Ledger
@@ -44,7 +45,7 @@ def score(systems: Systems) -> Runnable[Any, Any]:
         ledger: Ledger = yield Call(Ledger.open, None, (Path(state["run"]) / ANSWERS,))
         try:
             known = {row["key"] for row in ledger.rows if not row["error"]}
-            missing = [one for one in questions if key_of(system, one) not in known]
+            missing = {key: one for one in questions if (key := key_of(system, one)) not in known}
             done = len(questions) - len(missing)
 
             def of(question: Question) -> Callable[[], Steps[None]]:
@@ -57,7 +58,7 @@ def score(systems: Systems) -> Runnable[Any, Any]:
 
                 return ask
 
-            yield from side_by_side([of(one) for one in missing], state.get("at_once") or AT_ONCE)
+            yield from side_by_side([of(one) for one in missing.values()], state.get("at_once") or AT_ONCE)
         finally:
             ledger.close()
         return {"left": left}
@@ -122,12 +123,25 @@ def _measured(system: System) -> Iterator[_Made]:
     )
 
 
-def _row(system: System, question: Question, state: Mapping[str, Any]) -> Answered:
+def _row(system: System, question: Question, made: Any) -> Answered:
+    """What a system gave: a state, a message, or text.
+
+    Raises:
+        UsageError: there is no answer in it.
+    """
+    state = made if isinstance(made, Mapping) else {"answer": made}
+    said = state.get("answer", (state.get("messages") or [None])[-1])
+    if isinstance(said, BaseMessage):
+        said = said.text
+    if not isinstance(said, str):
+        raise UsageError(
+            f"{system.name!r} gave {str(made)[:80]!r}: give text, a message, or a state with 'answer' or 'messages'"
+        )
     passages = state.get("passages")
     return Answered(
         system=system.name,
         id=question.id,
-        answer=str(state["answer"]),
+        answer=said,
         passages=None if passages is None else tuple(map(_plain, passages)),
         confidence=_confidence(state),
         abstained=bool(state.get("abstained")),
@@ -137,12 +151,19 @@ def _row(system: System, question: Question, state: Mapping[str, Any]) -> Answer
 
 def _confidence(state: Mapping[str, Any]) -> float | None:
     """The confidence, where somebody judged the answer."""
-    if "confidence" not in state or not any("score" in one for one in state.get("candidates") or [{"score": 0}]):
+    said = state.get("confidence")
+    if said is None or not any("score" in one for one in state.get("candidates") or [{"score": 0}]):
         return None
-    return float(state["confidence"])
+    if not 0 <= said <= 1:
+        raise UsageError(f"the confidence {said!r} is no probability: give one between 0 and 1, or none")
+    return float(said)
 
 
 def _plain(passage: Any) -> dict[str, str]:
+    if isinstance(passage, str):
+        return {"id": "", "document": "", "text": passage, "context": ""}
+    if isinstance(passage, Mapping):
+        return {name: str(passage.get(name) or "") for name in ("id", "document", "text", "context")}
     about = passage.metadata
     name = str(about.get("id", passage.id or ""))
     return {

@@ -18,6 +18,7 @@ from artrag.index.store import Index
 from artrag.models.references import base_reference, load_chat
 from artrag.nodes.asking_all import replies
 from artrag.nodes.node import Run, node
+from artrag.passages import own_words
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.answerer_sets import load_examples
@@ -62,7 +63,7 @@ def score(student: str, embedder: Embeddings) -> Runnable[Any, Any]:
             chat = chat.model_copy(update={"max_tokens": MOST_TOKENS})
             wanted = yield Call(_asking, None, (held, passages))
             said = yield from replies(chat, folder / f"{system.replace(' ', '-')}.jsonl", wanted, run)
-            values[system] = [one.value(said.get(str(n), "")) for n, one in enumerate(held)]
+            values[system] = [one.value(own_words(said.get(str(n), ""))) for n, one in enumerate(held)]
         own = not state.get("questions")
         scores = _scores(values, held) | {"questions": len(held), "own_questions": own, "leaked": leaked}
         yield Call(write_json, None, (folder / SCORES, scores))
