@@ -15,6 +15,7 @@ VARIABLES = {
     "ask": {"passages", "question", "draft"},
     "asker": {"passages", "question", "draft", "checks"},
     "candidates": {"context", "passage"},
+    "instructed": {"question"},
     "pose": {"context", "passage", "answer"},
     "contextualize": {"document", "chunk"},
     "contextualize_document": {"document"},

@@ -1,4 +1,4 @@
-"""Users' regression tests by `pytest --artrag`."""
+"""Users' regression tests by `pytest --artrag`, each in a process of its own: numpy cannot be loaded twice in one."""
 
 from pathlib import Path
 
@@ -37,9 +37,11 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def test_thresholds_are_tests(project: pytest.Pytester) -> None:
     words = ("--artrag", "q.jsonl", "--artrag-app", "my_app:app", "--artrag-run", "run")
-    result = project.runpytest(*words, "--min-quality", "0.7", "--min-faithfulness", "0.7", "--min-recall", "1")
+    result = project.runpytest_subprocess(
+        *words, "--min-quality", "0.7", "--min-faithfulness", "0.7", "--min-recall", "1"
+    )
     result.assert_outcomes(passed=4)
-    result = project.runpytest(*words, "--min-quality", "0.8", "--min-faithfulness", "0.76")
+    result = project.runpytest_subprocess(*words, "--min-quality", "0.8", "--min-faithfulness", "0.76")
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["quality is 0.750 [[]*[]] over 4 questions, and must be at least 0.8;*"])
     result.stdout.fnmatch_lines(["  0.00 bad: Colour of red?"])
@@ -48,22 +50,22 @@ def test_thresholds_are_tests(project: pytest.Pytester) -> None:
 
 def test_a_question_that_fails_is_a_failure(project: pytest.Pytester) -> None:
     json_lines(project.path / "q.jsonl", [{"id": "x", "question": "Will it fail?", "answer": "yes"}])
-    result = project.runpytest("--artrag", "q.jsonl", "--artrag-app", "my_app:make", "--min-recall", "0.5")
+    result = project.runpytest_subprocess("--artrag", "q.jsonl", "--artrag-app", "my_app:make", "--min-recall", "0.5")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["1 of 1 questions failed;*", "recall was not measured*"])
 
 
 def test_a_function_of_a_question_is_an_app(project: pytest.Pytester) -> None:
-    result = project.runpytest("--artrag", "q.jsonl", "--artrag-app", "my_app:plain", "--min-quality", "1")
+    result = project.runpytest_subprocess("--artrag", "q.jsonl", "--artrag-app", "my_app:plain", "--min-quality", "1")
     result.assert_outcomes(passed=2)
 
 
 def test_an_unknown_app_is_named_and_other_tests_run_as_ever(project: pytest.Pytester) -> None:
     project.makepyfile(test_own="def test_own(): pass")
-    result = project.runpytest("--artrag", "q.jsonl", "--artrag-app", "my_app:nothing")
+    result = project.runpytest_subprocess("--artrag", "q.jsonl", "--artrag-app", "my_app:nothing")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*--artrag-app 'my_app:nothing'*"])
-    project.runpytest().assert_outcomes(passed=1)
+    project.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 def test_pytest_loads_it_by_itself() -> None:
