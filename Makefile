@@ -24,7 +24,7 @@ server: $(READY)  # real servers on 127.0.0.1
 
 ragas:  # ragas holds back other packages: it has an environment of its own
 	$(PYTHON) -m venv build/ragas
-	build/ragas/bin/python -m pip install -q --disable-pip-version-check -c constraints-ragas.txt '.[ragas]' pytest pytest-asyncio hypothesis
+	build/ragas/bin/python -m pip install -q --disable-pip-version-check -c constraints-ragas.txt '.[ragas,evaluate]' pytest pytest-asyncio hypothesis
 	build/ragas/bin/python -m pytest -q tests/test_ragas.py
 
 check: $(READY)  # what a change must pass besides the tests
