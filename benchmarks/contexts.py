@@ -22,7 +22,8 @@ from langchain_core.messages import BaseMessage
 
 from artrag import prompts
 from artrag.models import load_chat
-from artrag.models.local_chat import LocalChat, _criteria, loop
+from artrag.models.local_chat import LocalChat
+from artrag.models.writing import criteria, loop
 from artrag.settings import EMBEDDED_CHAT
 
 Conversation = list[BaseMessage]
@@ -62,7 +63,7 @@ def batched(chat: LocalChat, asked: Sequence[Conversation], size: int) -> list[t
                 do_sample=False,
                 max_new_tokens=chat.max_tokens,
                 pad_token_id=pad,
-                stopping_criteria=_criteria(lambda row, read=longest: loop(row[read:].tolist()) > 0),
+                stopping_criteria=criteria(lambda row, read=longest: loop(row[read:].tolist()) > 0),
             )
         answers = [chat._ended(row.tolist())[0].strip() for row in made[:, longest:]]
         said += [(text, len(row)) for text, row in zip(answers, rows, strict=True)]

@@ -15,6 +15,7 @@
     │   ├── ChecksumError          fetched weights are not the pinned ones
     │   ├── PartError              a trained Asker or Truster that is missing, damaged or of another base model
     │   ├── PromptTooLongError     prompt and answer do not fit the model's window
+    │   ├── ModelBusyError         too many callers wait for a local model
     │   └── ModelCallError         no usable reply, after retries
     ├── IndexStoreError          an index directory cannot be used
     │   ├── IndexNotFoundError     there is none
@@ -92,6 +93,10 @@ class PartError(ModelError):
 
 class PromptTooLongError(ModelError):
     """Prompt and answer do not fit the model's window."""
+
+
+class ModelBusyError(ModelError):
+    """Too many callers wait for a local model."""
 
 
 class ModelCallError(ModelError):

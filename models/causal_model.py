@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, PartError, PromptTooLongError
-from artrag.models.local_chat import inert, loop, place
+from artrag.models.local_chat import place
 from artrag.models.weights import quiet
+from artrag.models.writing import inert, loop
 
 Head = Literal["words", "scalar"]
 Message = dict[str, str]

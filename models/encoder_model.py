@@ -19,9 +19,10 @@ from artrag.evidence import is_refusal, supports
 from artrag.final_answer import read_number
 from artrag.models.causal import Item, checks
 from artrag.models.causal_model import batches
-from artrag.models.local_chat import inert, place
+from artrag.models.local_chat import place
 from artrag.models.signals import given_numbers
 from artrag.models.weights import merge_lora, quiet
+from artrag.models.writing import inert
 from artrag.working import Step, near, read_steps
 
 HEAD = "head.safetensors"

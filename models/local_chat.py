@@ -1,24 +1,28 @@
 """A causal language model on this machine, as a LangChain chat model."""
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from langchain_core.callbacks import CallbackManager, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables.config import ensure_config
 from pydantic import PrivateAttr
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, PromptTooLongError
+from artrag.models.decoding import decodes_side_by_side
 from artrag.models.parts import sha256
+from artrag.models.serving import Serving, settle
 from artrag.models.weights import ADAPTER, teach
+from artrag.models.writing import Streamer, Writing, criteria, inert, loop, until, usage
 
-SHORTEST_LOOP = 16
 ROWS = 32
 """Answers decoded at once: on two cores 32 take four times as long as one."""
 
@@ -29,8 +33,9 @@ class LocalChat(BaseChatModel):
     """A transformers model that answers chats, greedily unless a temperature is given.
 
     With a `seed` the same prompt is answered the same way at any temperature; a call with `n` gives that many answers,
-    made side by side. One call at a time uses the model; others wait. Special tokens inside messages are taken apart,
-    so that no document can open a turn of its own.
+    made side by side. Greedy calls that come while others are being answered join them (`artrag.models.serving`); other
+    work has the model to itself, in the order of arrival. Special tokens inside messages are taken apart, so that no
+    document can open a turn of its own.
     """
 
     name_or_path: str
@@ -41,11 +46,12 @@ class LocalChat(BaseChatModel):
 
     _model: Any = PrivateAttr()
     _tokenizer: Any = PrivateAttr()
-    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _serving: Serving = PrivateAttr()
 
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         super().__init__(**{"name_or_path": str(model.name_or_path)} | options)
         self._model, self._tokenizer = model.eval(), tokenizer
+        self._serving = Serving(model, self._ends, rows=ROWS)
 
     @classmethod
     def load(cls, folder: str, *, part: Path | None = None, **options: Any) -> "LocalChat":
@@ -134,24 +140,82 @@ class LocalChat(BaseChatModel):
     ) -> ChatResult:
         import torch
 
+        if self._joins(kwargs):
+            read, answer = self._begin(messages, kwargs)
+            try:
+                return self._result([answer.result()], read, stop, kwargs)
+            finally:
+                answer.cancel()  # when the caller is interrupted
         options = self._options(kwargs)
         inputs = self._inputs(messages, options["max_new_tokens"])
         read = inputs["input_ids"].shape[1]
-        wanted = kwargs.get("n", 1)
-        with self._lock, _seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
+        with self._serving.alone(), _seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
             made = self._model.generate(
                 **inputs,
                 **options,
-                num_return_sequences=wanted if options["do_sample"] else 1,
-                stopping_criteria=_criteria(lambda row: loop(row[read:].tolist()) > 0),
+                num_return_sequences=kwargs.get("n", 1) if options["do_sample"] else 1,
+                stopping_criteria=criteria(lambda row: loop(row[read:].tolist()) > 0),
             )[:, read:]
-        answers = [self._ended(row.tolist()) for row in made]
+        return self._result(made.tolist(), read, stop, kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if not self._joins(kwargs):
+            return await super()._agenerate(messages, stop, run_manager, **kwargs)
+        read, answer = self._begin(messages, kwargs)
+        return self._result([await asyncio.wrap_future(answer)], read, stop, kwargs)
+
+    def _joins(self, given: dict[str, Any]) -> bool:
+        """Can this call be answered beside others: greedily, by a model of a kind that decodes side by side?"""
+        greedy = given.get("temperature", self.temperature) <= 0 and self.repetition_penalty == 1
+        return greedy and decodes_side_by_side(self._model.config)
+
+    def _begin(
+        self, messages: Sequence[BaseMessage], given: dict[str, Any], told: Callable[[int], None] | None = None
+    ) -> tuple[int, Future[list[int]]]:
+        """Begin to answer: the tokens of the prompt, and those of the answer to come, each `told` as it is made.
+
+        Who cancels the answer frees the model.
+        """
+        options = self._options(given)
+        inputs = self._inputs(messages, options["max_new_tokens"])
+        read = inputs["input_ids"].shape[1]
+        if self._joins(given):
+            return read, self._serving.ask(inputs["input_ids"][0].tolist(), options["max_new_tokens"], told)
+        import torch
+
+        answer: Future[list[int]] = Future()
+
+        def work() -> None:
+            made: Any = None
+            try:
+                with self._serving.alone(), _seeded(given.get("seed", self.seed)), torch.inference_mode():
+                    made = self._model.generate(
+                        **inputs,
+                        **options,
+                        streamer=Streamer(told) if told else None,
+                        stopping_criteria=criteria(lambda row: answer.cancelled() or loop(row[read:].tolist()) > 0),
+                    )[0, read:].tolist()
+            except BaseException as error:  # raised again in the caller
+                made = error
+            settle(answer, made)
+
+        threading.Thread(target=work, name="artrag-sampling", daemon=True).start()
+        return read, answer
+
+    def _result(self, made: list[list[int]], read: int, stop: list[str] | None, given: dict[str, Any]) -> ChatResult:
+        answers = [self._ended(tokens) for tokens in made]
         generations = [
             # The prompt was read once, however many answers it has.
-            ChatGeneration(message=AIMessage(_until(text, stop).strip(), usage_metadata=_usage(0 if n else read, size)))
+            ChatGeneration(message=AIMessage(until(text, stop).strip(), usage_metadata=usage(0 if n else read, size)))
             for n, (text, size) in enumerate(answers)
         ]
-        return ChatResult(generations=generations * (wanted // len(generations)))
+        return ChatResult(generations=generations * (given.get("n", 1) // len(generations)))
 
     def _ended(self, tokens: list[int]) -> tuple[str, int]:
         """The text of an answer and its length in tokens, without its padding and the loop at its end."""
@@ -168,52 +232,50 @@ class LocalChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        import torch
-        from transformers import TextIteratorStreamer
-
-        options = self._options(kwargs)
-        inputs = self._inputs(messages, options["max_new_tokens"])
-        read = inputs["input_ids"].shape[1]
-        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        left = threading.Event()  # set when the reader goes away
-        outcome: list[Any] = []
-
-        def work() -> None:
-            try:
-                with self._lock, _seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
-                    outcome.append(
-                        self._model.generate(
-                            **inputs,
-                            **options,
-                            streamer=streamer,
-                            stopping_criteria=_criteria(lambda row: left.is_set() or loop(row[read:].tolist()) > 0),
-                        )
-                    )
-            except BaseException as error:  # raised again in the reader
-                outcome.append(error)
-                streamer.end()
-
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
+        tokens: SimpleQueue[int | None] = SimpleQueue()
+        read, answer = self._begin(messages, kwargs, tokens.put)
+        answer.add_done_callback(lambda _: tokens.put(None))
+        writing = Writing(self._tokenizer, stop)
         try:
-            text = ""
-            for piece in streamer:
-                new = _until(text + piece, stop)[len(text) :]
-                text += new
-                if new:
-                    chunk = ChatGenerationChunk(message=AIMessageChunk(content=new))
+            while not writing.stopped and (token := tokens.get()) is not None:
+                if chunk := writing.add(token):
                     if run_manager:
-                        run_manager.on_llm_new_token(new, chunk=chunk)
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
-                if new != piece:
-                    break
+            if not writing.stopped:
+                answer.result()  # raises what went wrong
         finally:
-            left.set()
-            worker.join()
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        made = int(outcome[0].shape[1]) - read
-        yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=_usage(read, made)))
+            answer.cancel()  # when the reader goes away
+        yield writing.end(read)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        tokens: asyncio.Queue[int | None] = asyncio.Queue()
+        here = asyncio.get_running_loop()
+
+        def hand(token: int | None) -> None:
+            with suppress(RuntimeError):  # the reader's loop is closed
+                here.call_soon_threadsafe(tokens.put_nowait, token)
+
+        read, answer = self._begin(messages, kwargs, hand)
+        answer.add_done_callback(lambda _: hand(None))
+        writing = Writing(self._tokenizer, stop)
+        try:
+            while not writing.stopped and (token := await tokens.get()) is not None:
+                if chunk := writing.add(token):
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+            if not writing.stopped:
+                answer.result()  # it is there; raises what went wrong
+        finally:
+            answer.cancel()
+        yield writing.end(read)
 
     def fits(self, messages: Sequence[BaseMessage]) -> bool:
         """Do these messages and an answer to them fit the window?"""
@@ -229,8 +291,8 @@ class LocalChat(BaseChatModel):
         """The answers that `invoke` gives to each, in order; what neighbours begin with is read once.
 
         In float32 the texts are those of `invoke`; in bfloat16 sums are rounded in another order, and where two words
-        are equally likely the other one may come. A chat that samples, and a model of a kind that cannot share a
-        beginning (`artrag.models.prefix_cache`), is asked once for each.
+        are equally likely the other one may come. A chat that samples, and a model of a kind that cannot
+        decode side by side (`artrag.models.decoding`), is asked once for each.
 
         Args:
             conversations: those that begin alike stand together.
@@ -240,7 +302,7 @@ class LocalChat(BaseChatModel):
         Raises:
             PromptTooLongError: one of them does not fit the window; none is answered then.
         """
-        from artrag.models.prefix_cache import decode, shares_beginnings
+        from artrag.models.prefix_cache import decode
 
         if not conversations:
             return []
@@ -251,14 +313,14 @@ class LocalChat(BaseChatModel):
             found[number] = answer
             done(number, answer)
 
-        if self.temperature > 0 or self.repetition_penalty != 1 or not shares_beginnings(self._model.config):
+        if not self._joins({}):
             for number, messages in enumerate(conversations):
                 keep(number, self.invoke(list(messages)))
         else:
-            with self._lock, self._told(conversations) as finished:
+            with self._serving.alone(), self._told(conversations) as finished:
                 for number, tokens, read in decode(self._model, prompts, self._ends, most=self.max_tokens, rows=rows):
                     text, made = self._ended(tokens)
-                    answer = AIMessage(text.strip(), usage_metadata=_usage(read, made))
+                    answer = AIMessage(text.strip(), usage_metadata=usage(read, made))
                     finished(number, answer)
                     keep(number, answer)
         return [found[number] for number in range(len(conversations))]
@@ -303,17 +365,9 @@ class LocalChat(BaseChatModel):
 
         inputs = self._inputs(convert_to_messages(messages), 1)
         first = [self.get_token_ids(choice)[0] for choice in choices]
-        with self._lock, torch.inference_mode():
+        with self._serving.alone(), torch.inference_mode():
             logits = self._model(**inputs, logits_to_keep=1).logits[0, -1].float()
         return [float(p) for p in torch.softmax(logits[first], dim=0)]
-
-
-def inert(tokenizer: Any, text: str) -> str:
-    """The text with its special tokens taken apart: it cannot open a turn of its own. Half characters become "?"."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    for token in tokenizer.all_special_tokens:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
 
 
 def place() -> tuple[str, Any]:
@@ -337,44 +391,3 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         torch.manual_seed(seed)
         yield
-
-
-def _criteria(stop: Callable[[Any], bool]) -> Any:
-    """A transformers stopping criterion from a function of one answer's tokens so far."""
-    import torch
-    from transformers import StoppingCriteriaList
-
-    def flags(ids: Any, *_: Any, **__: Any) -> Any:
-        return torch.tensor([stop(row) for row in ids], dtype=torch.bool, device=ids.device)
-
-    return StoppingCriteriaList([flags])
-
-
-def loop(tokens: list[int]) -> int:
-    """How many tokens at the end only repeat what stands before them: small models loop. 0 where they do not.
-
-    A run of at most 40 tokens counts as a loop when its repetitions come to 16 tokens or more.
-    """
-    for size in range(1, 41):
-        repeats = 0
-        while _repeated(tokens, size, repeats + 1):
-            repeats += 1
-        if repeats and size * repeats >= SHORTEST_LOOP:
-            return size * repeats
-    return 0
-
-
-def _repeated(tokens: list[int], size: int, turn: int) -> bool:
-    """Does the last run of `size` tokens stand `turn` runs before the end, too?"""
-    if size * (turn + 1) > len(tokens):
-        return False
-    return tokens[-size:] == tokens[-size * (turn + 1) : -size * turn]
-
-
-def _until(text: str, stop: Sequence[str] | None) -> str:
-    ends = [at for mark in stop or () if (at := text.find(mark)) >= 0]
-    return text[: min(ends)] if ends else text
-
-
-def _usage(read: int, made: int) -> UsageMetadata:
-    return UsageMetadata(input_tokens=read, output_tokens=made, total_tokens=read + made)

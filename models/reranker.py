@@ -10,9 +10,10 @@ from pydantic import PrivateAttr
 
 from artrag.errors import MissingExtraError, ModelUnavailableError
 from artrag.models.encoder_model import EncoderModel, Row
-from artrag.models.local_chat import inert, place
+from artrag.models.local_chat import place
 from artrag.models.parts import check_base, read_part
 from artrag.models.weights import base_weights, quiet
+from artrag.models.writing import inert
 
 WINDOW = 320
 """Tokens of question and passage that are read."""

@@ -28,7 +28,7 @@ from artrag.index.build import Cache
 from artrag.index.catalog import StoredChunk, StoredDocument
 from artrag.index.context import lead_of, title_of
 from artrag.index.windows import ANSWER, HEAD, SHORTEST, estimate, pieces, windows
-from artrag.models import LocalChat, prefix_cache
+from artrag.models import LocalChat, decoding, prefix_cache
 from artrag.nodes import calling, situating
 from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, run, side_by_side
@@ -330,7 +330,7 @@ def test_documents_of_their_own_are_not_thrown_together() -> None:
 def test_less_memory_gives_the_same_text(local: LocalChat, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = situating_prompts(DOCUMENT, CHUNKS) + situating_prompts("Another document. " * 20, CHUNKS)
     texts = [answer.text for answer in local.answer_many(asked)]
-    monkeypatch.setattr(prefix_cache, "MEMORY", 1)
+    monkeypatch.setattr(decoding, "MEMORY", 1)
     assert [answer.text for answer in local.answer_many(asked)] == texts
 
 
@@ -360,7 +360,7 @@ def test_each_answer_is_told_to_the_callbacks(local: LocalChat) -> None:
     with pytest.raises(KeyboardInterrupt):
         local.answer_many(asked, rows=1, done=stop)
     assert (heard.started, heard.ended, heard.failed) == (6, 4, 2)
-    assert local._model.config._attn_implementation == "sdpa" and not local._lock.locked()
+    assert local._model.config._attn_implementation == "sdpa" and local.invoke("free again?").text is not None
     assert local.answer_many([]) == []
 
 
@@ -381,14 +381,14 @@ def test_a_chat_that_samples_is_asked_one_by_one(local: LocalChat, options: dict
 def test_sliding_windows_and_unknown_families_are_not_shared() -> None:
     from transformers import Gemma2Config, LlamaConfig, MistralConfig, Qwen2Config
 
-    assert prefix_cache.shares_beginnings(LlamaConfig())
-    assert prefix_cache.shares_beginnings(Qwen2Config())
-    assert not prefix_cache.shares_beginnings(
+    assert decoding.decodes_side_by_side(LlamaConfig())
+    assert decoding.decodes_side_by_side(Qwen2Config())
+    assert not decoding.decodes_side_by_side(
         Qwen2Config(use_sliding_window=True, sliding_window=8, max_window_layers=1)
     )
-    assert prefix_cache.shares_beginnings(MistralConfig(sliding_window=None))
-    assert not prefix_cache.shares_beginnings(MistralConfig(sliding_window=64))
-    assert not prefix_cache.shares_beginnings(Gemma2Config())
+    assert decoding.decodes_side_by_side(MistralConfig(sliding_window=None))
+    assert not decoding.decodes_side_by_side(MistralConfig(sliding_window=64))
+    assert not decoding.decodes_side_by_side(Gemma2Config())
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "granite"])
@@ -414,7 +414,7 @@ def test_other_families_give_the_same_text_too(family: str) -> None:
         pad_token_id=2,
         sliding_window=None,
     )
-    assert prefix_cache.shares_beginnings(config)
+    assert decoding.decodes_side_by_side(config)
     chat = LocalChat(AutoModelForCausalLM.from_config(config).float(), tokenizer, name_or_path=family, max_tokens=8)
     asked = situating_prompts(DOCUMENT[:100], CHUNKS)
     assert [a.text for a in chat.answer_many(asked)] == [chat.invoke(messages).text for messages in asked]

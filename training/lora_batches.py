@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from artrag.models.causal_model import fitted, padded
-from artrag.models.local_chat import inert, place
+from artrag.models.local_chat import place
+from artrag.models.writing import inert
 from artrag.training.causal_data import Pair, Row
 
 NEIGHBOURS = 8

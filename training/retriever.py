@@ -21,12 +21,13 @@ from artrag.errors import TrainingDataError
 from artrag.evaluation.intervals import clustered
 from artrag.evaluation.rows import read_rows
 from artrag.models.encoder_model import open_encoder
-from artrag.models.local_chat import inert, place
+from artrag.models.local_chat import place
 from artrag.models.local_embeddings import content_tokens
 from artrag.models.parts import Part, sha256, write_part
 from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
+from artrag.models.writing import inert
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, straight
 from artrag.training.lora import add_lora, check_extra, save_adapter
