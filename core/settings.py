@@ -118,6 +118,11 @@ class Settings(BaseSettings):
     review_below: float = Field(0.6, ge=0, le=1, description="Confidence below which a person is asked.")
     tool_calls: int = Field(4, ge=0, le=20, description="Tool calls a refinement may make.")
     retries: int = Field(2, ge=0, le=5, description="Further tries of a failing model call.")
+    deadline: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that a question may take; then the best answer so far is given, and why. None: no limit.",
+    )
     max_question: int = Field(4000, ge=1, description="Characters a question may have.")
 
     def __init__(self, **given: Any) -> None:

@@ -106,6 +106,7 @@ class QAState(TypedDict, total=False):
     stop_reason: Annotated[str, Field(description="Why the graph stopped; empty while it goes on.")]
     needs_review: Annotated[bool, Field(description="A person is asked before the graph ends.")]
     rounds: Annotated[int, Field(description="Refinements made.")]
+    due: Annotated[float, Field(description="Unix time at which the run must be over; 0: no limit.")]
     usage: Annotated[dict[str, StageUsage], add_usage]
 
 

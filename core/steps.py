@@ -3,18 +3,26 @@
 A body is a generator: it yields a `Call` (or a list of them, to be made side by side) where it needs the outside world,
 gets the result back, and returns its value. `run` drives it by blocking calls, `arun` by awaiting them, so that
 many concurrent asynchronous runs against a remote model never queue behind a thread pool.
+
+Both take a deadline: a call that has not ended by then is given up, and the body is told by a `DeadlineError`.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import ContextThreadPoolExecutor
+
+from artrag.errors import DeadlineError
+
+OVER = "the time that this run may take is over: raise the setting 'deadline', or name a faster model"
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -61,13 +69,19 @@ def pause(seconds: float) -> Call:
     return Call(time.sleep, asyncio.sleep, (seconds,))
 
 
-def run(steps: Steps[T]) -> T:
-    """Drive `steps` with blocking calls; lists of calls are made one after another."""
+def run(steps: Steps[T], until: float | None = None) -> T:
+    """Drive `steps` with blocking calls; lists of calls are made one after another.
+
+    Args:
+        steps: the body.
+        until: deadline on `time.monotonic`. A call given up goes on in a thread of its own; nobody reads its result.
+    """
+    make = Call.now if until is None else partial(_now, until=until)
     try:
         wanted = next(steps)
         while True:
             try:
-                got = [call.now() for call in wanted] if isinstance(wanted, list) else wanted.now()
+                got = [make(call) for call in wanted] if isinstance(wanted, list) else make(wanted)
             except Exception as error:  # handed into the body, which decides
                 wanted = steps.throw(error)
             else:
@@ -79,16 +93,47 @@ def run(steps: Steps[T]) -> T:
         steps.close()  # after an interrupt, too: a body may hold a lock
 
 
-async def arun(steps: Steps[T]) -> T:
-    """Drive `steps` by awaiting; lists of calls are awaited side by side."""
+def _now(call: Call, until: float) -> Any:
+    """Make a blocking call, and wait for it until the deadline."""
+    outcome: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call.now())
+        except BaseException as error:  # raised again in the caller
+            outcome.set_exception(error)
+
+    left = until - time.monotonic()
+    if left > 0:
+        threading.Thread(target=copy_context().run, args=(work,), name="artrag-call", daemon=True).start()
+        if outcome in wait([outcome], timeout=left).done:
+            return outcome.result()
+    raise DeadlineError(OVER)
+
+
+async def _later(call: Call, until: float) -> Any:
+    """Await a call until the deadline; then it is cancelled."""
+    timer = asyncio.timeout(max(0.0, until - time.monotonic()))
+    try:
+        async with timer:
+            return await call.later()
+    except TimeoutError:
+        if timer.expired():
+            raise DeadlineError(OVER) from None
+        raise
+
+
+async def arun(steps: Steps[T], until: float | None = None) -> T:
+    """Drive `steps` by awaiting, until the deadline (see `run`); lists of calls are awaited side by side."""
+    make = Call.later if until is None else partial(_later, until=until)
     try:
         wanted = next(steps)
         while True:
             try:
                 if isinstance(wanted, list):
-                    got: Any = await asyncio.gather(*(call.later() for call in wanted))
+                    got: Any = await asyncio.gather(*(make(call) for call in wanted))
                 else:
-                    got = await wanted.later()
+                    got = await make(wanted)
             except Exception as error:  # handed into the body, which decides
                 wanted = steps.throw(error)
             else:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,11 +57,18 @@ class Run:
     writer: Callable[[Any], None] | None = None
     meter: Meter = field(default_factory=Meter)
     started: float = field(default_factory=time.perf_counter)
+    until: float | None = None
+    """Where the run has a deadline: when this stage must be over, on `time.monotonic`."""
 
     def tell(self, message: str, **facts: Any) -> None:
         """Stream progress: `{"stage": ..., "message": ..., **facts}` on the graph's custom stream."""
         if self.writer:
             self.writer({"stage": self.stage, "message": message, **facts})
+
+    @property
+    def late(self) -> bool:
+        """Is there no time for another stage before the last?"""
+        return self.until is not None and time.monotonic() >= self.until - LAST * (self.settings.deadline or 0.0)
 
     def progress(self, message: str, done: int, total: int) -> None:
         """Stream how much of something long is done."""
@@ -78,44 +85,53 @@ class Run:
         return {self.stage: spent}
 
 
+LAST = 0.1
+"""Share of a run's time that is kept for its last stage."""
+
 Body = Callable[[Any, Run], Steps[dict[str, Any]] | dict[str, Any]]
 
 
 class Node(Runnable[Any, dict[str, Any]]):
     """A body as a runnable; LangGraph makes the trace's step of it, so it makes none of its own."""
 
-    def __init__(self, stage: str, body: Body) -> None:
+    def __init__(self, stage: str, body: Body, *, last: bool) -> None:
         self.name = self._stage = stage
-        self._body = body
+        self._body, self._last = body, last
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The keys that the body writes, and `usage`."""
-        this = _begin(self._stage)
+        this = self._begin(input)
         with _metered(ensure_config(config), this.meter):
             made = self._body(input, this)
-            update = run(made) if isinstance(made, Generator) else made
+            update = run(made, this.until) if isinstance(made, Generator) else made
         return update | {"usage": this.usage()}
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
-        this = _begin(self._stage)
+        this = self._begin(input)
         with _metered(ensure_config(config), this.meter):
             made = self._body(input, this)
-            update = await arun(made) if isinstance(made, Generator) else made
+            update = await arun(made, this.until) if isinstance(made, Generator) else made
         return update | {"usage": this.usage()}
 
+    def _begin(self, state: Any) -> Run:
+        runtime = _runtime()
+        settings = Settings.of(runtime.context if runtime else None)
+        this = Run(self._stage, settings, runtime.stream_writer if runtime else None)
+        due = state.get("due") if isinstance(state, Mapping) else None
+        if due:  # of the wall clock: it survives a checkpoint
+            early = 0.0 if self._last else LAST * (settings.deadline or 0.0)
+            this.until = time.monotonic() + due - early - time.time()
+        return this
 
-def node(stage: str, body: Body) -> Runnable[Any, dict[str, Any]]:
+
+def node(stage: str, body: Body, *, last: bool = False) -> Runnable[Any, dict[str, Any]]:
     """A node from `body(state, run)`, a generator of calls or a plain function, that returns the keys it writes.
 
-    `usage` is added to them.
+    `usage` is added to them. Where the state says when the run is `due`, calls that last longer are given up; the
+    `last` stage has a tenth of the time for itself.
     """
-    return Node(stage, body)
-
-
-def _begin(stage: str) -> Run:
-    runtime = _runtime()
-    return Run(stage, Settings.of(runtime.context if runtime else None), runtime.stream_writer if runtime else None)
+    return Node(stage, body, last=last)
 
 
 def _runtime() -> Runtime[Any] | None:

@@ -1,5 +1,6 @@
 """receive: check the question, and forget what the last question on this thread left behind."""
 
+import time
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -46,6 +47,7 @@ def receive() -> Runnable[Any, Any]:
             "stop_reason": "",
             "needs_review": False,
             "rounds": 0,
+            "due": time.time() + run.settings.deadline if run.settings.deadline else 0.0,
         }
 
     return node("receive", body)

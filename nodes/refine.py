@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool
 
 from artrag import prompts
 from artrag.arithmetic import evaluate, written
-from artrag.errors import CalculationError, PromptTooLongError
+from artrag.errors import CalculationError, DeadlineError, PromptTooLongError
 from artrag.nodes.calling import say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, numbered, own_words
@@ -39,7 +39,10 @@ def refine(
         rounds = state.get("rounds", 0) + 1
         done: dict[str, Any] = {"subquestions": asked, "rounds": rounds}
         run.tell("rewriting", round=rounds)
-        prompt = yield Call(prompts.load, None, ("refine" if passages else "refine_solution",))
+        try:
+            prompt = yield Call(prompts.load, None, ("refine" if passages else "refine_solution",))
+        except DeadlineError as error:
+            return done | {"refine_failure": _failure(error)}
         while True:
             values = {"question": state["question"], "draft": state["draft"], "subquestions": _listed(asked, notes)}
             values |= {"passages": numbered(passages)} if passages else {}
@@ -48,10 +51,10 @@ def refine(
                 break
             except PromptTooLongError as error:
                 if not passages or len(passages) <= len(state.get("passages") or []) or len(passages) == 1:
-                    return done | {"refine_failure": f"refine failed: {error}"}
+                    return done | {"refine_failure": _failure(error)}
                 passages = passages[:-1]
             except Exception as error:  # degrade in the open: the draft stands
-                return done | {"refine_failure": f"refine failed: {type(error).__name__}: {error}"}
+                return done | {"refine_failure": _failure(error)}
         cited, _ = cite(own_words(text) if passages else text, passages)
         refined = Candidate(stage="refined", text=cited, subquestions=asked)
         return done | {"passages": passages, "candidates": [*state["candidates"], refined], "refine_failure": ""}
@@ -95,6 +98,10 @@ def refine(
         return asked, passages, notes
 
     return node("refine", body)
+
+
+def _failure(error: Exception) -> str:
+    return f"refine failed: {type(error).__name__}: {error}"
 
 
 def _calculated(text: str) -> str | None:

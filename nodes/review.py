@@ -1,5 +1,6 @@
 """review: ask a person about an answer that is not trusted enough."""
 
+import time
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -50,6 +51,7 @@ def review() -> Runnable[Any, Any]:
                 "refine_reason": "a person asked for one more round",
                 "stop_reason": "",
                 "needs_review": False,
+                "due": time.time() + run.settings.deadline if run.settings.deadline else 0.0,
             }
         candidates = state["candidates"]
         if action == "edit":

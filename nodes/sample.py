@@ -5,6 +5,7 @@ from typing import Any
 from langchain_core.runnables import Runnable
 
 from artrag import prompts
+from artrag.errors import DeadlineError
 from artrag.nodes.answer import draft_prompt
 from artrag.nodes.calling import say
 from artrag.nodes.node import Run, node
@@ -45,7 +46,10 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
                 run.tell(f"a sample failed: {type(error).__name__}: {error}")
                 return ""
 
-        texts = yield [Call(once, aonce) for _ in range(wanted)]
+        try:
+            texts = yield [Call(once, aonce) for _ in range(wanted)]
+        except DeadlineError:
+            return {}
         candidates = list(state["candidates"])
         short = passages and run.settings.initial == "cot"
         for text in texts:

@@ -66,7 +66,7 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
             "needs_review": bool(stop) and run.settings.review and confidence < run.settings.review_below,
         }
 
-    return node("trust", body)
+    return node("trust", body, last=True)
 
 
 def _judged(
@@ -101,6 +101,8 @@ def _decision(seen: Sequence[Candidate], scores: Sequence[float], best: int) -> 
 
 def _stop(state: QAState, failed: str, confidence: float, run: Run) -> str:
     """Why to stop here; empty for one more round."""
+    if run.late:
+        return f"the deadline of {run.settings.deadline:g} s is over"
     if not state.get("needs_refining"):
         return "the draft needs no refining" if not state.get("rounds") else "no further refining is needed"
     if failed:
