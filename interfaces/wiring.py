@@ -124,6 +124,11 @@ def settings_chat(temperature: float | None = None) -> Runnable[Any, Any]:
 class _SettingsChat(RunnableLambda[Any, Any]):
     """The chat model of the settings, opened at each call."""
 
+    @property
+    def reference(self) -> str:
+        """What the settings name."""
+        return current_settings().chat
+
     @staticmethod
     def live() -> BaseChatModel:
         """The model itself, for those who ask it more than `invoke` can."""

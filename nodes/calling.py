@@ -8,6 +8,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag.errors import ArtragError, ModelCallError, PromptTooLongError
+from artrag.nodes.circuit import circuit_of
 from artrag.nodes.node import Run
 from artrag.steps import Steps, invoke, pause
 
@@ -20,19 +21,22 @@ LONGEST_ASKED = 120.0
 def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Steps[str]:
     """The model's reply to `messages` as text, retried with jittered, doubling pauses (`Settings.retries`).
 
-    A server that says how long to wait (`retry-after`) is waited for that long, up to two minutes.
+    A server that says how long to wait (`retry-after`) is waited for that long, up to two minutes. A model that failed
+    many runs in a row is left alone for a while (`artrag.nodes.circuit`).
 
     Raises:
         ModelCallError: no usable reply after all tries; it names the last fault.
         ArtragError: our own errors (a prompt over the window, a missing package) pass at once: retrying cannot help.
     """
     fault, asked = "", 0.0
+    circuit = circuit_of(chat)
     for attempt in range(run.settings.retries + 1):
         if attempt:
             wait = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
             wait = max(wait, asked)
             run.tell(f"trying again: {fault}", attempt=attempt)
             yield pause(wait)
+        circuit.check()
         try:
             reply = yield invoke(chat, messages)
         except ArtragError:
@@ -46,7 +50,10 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
             if _is_signal(error):
                 raise
             fault, asked = f"{type(error).__name__}: {str(error)[:200]}", _asked_to_wait(error)
+            if not 400 <= (getattr(error, "status_code", None) or 0) < 500:  # those say that it is alive
+                circuit.failed(fault)
             continue
+        circuit.answered()
         text = str(reply.text).strip() if isinstance(reply, BaseMessage) else str(reply).strip()
         if text:
             return text
