@@ -25,6 +25,7 @@
     │   ├── IndexServerError       the server that holds it does not answer, or refuses
     │   ├── EmbedderMismatchError  built with another embedder
     │   └── EmptyCorpusError       nothing to index
+    ├── RetrievalError           the retriever failed, or gave what are no passages
     ├── DeadlineError            the time that a run may take is over, and there is no answer yet
     ├── DocumentError            one document cannot be read (ingest skips and reports it)
     └── CalculationError         an expression is not plain arithmetic, or too large
@@ -134,6 +135,10 @@ class EmbedderMismatchError(IndexStoreError):
 
 class EmptyCorpusError(IndexStoreError):
     """There is nothing to index."""
+
+
+class RetrievalError(ArtragError):
+    """The retriever failed, or gave what are no passages."""
 
 
 class DeadlineError(ArtragError):

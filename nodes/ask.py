@@ -1,12 +1,13 @@
 """ask: doubt the draft."""
 
+import math
 from dataclasses import asdict
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable
 
 from artrag.nodes.node import Run, node
-from artrag.protocols import Asker
+from artrag.protocols import Asker, Doubt
 from artrag.state import QAState, SubquestionRecord
 from artrag.steps import Steps, method
 
@@ -26,6 +27,8 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
         try:
             doubt = yield method(asker, "ask", state["question"], state["draft"], passages)
             limits = (yield method(asker, "limits", passages)) if hasattr(asker, "limits") else {}
+            if not isinstance(doubt, Doubt) or not math.isfinite(doubt.refine_probability):
+                raise TypeError(f"the Asker gave {doubt!r:.200} instead of a doubt")
         except Exception as error:  # degrade in the open: a draft without doubts is better than no draft
             return _decided([], 0.0, False, f"ask failed: {type(error).__name__}: {error}", run)
         asked = [cast(SubquestionRecord, asdict(subquestion)) for subquestion in doubt.subquestions]

@@ -10,10 +10,13 @@ from langchain_core.runnables import Runnable
 from artrag.errors import ArtragError, ModelCallError, PromptTooLongError
 from artrag.nodes.circuit import circuit_of
 from artrag.nodes.node import Run
-from artrag.steps import Steps, invoke, pause
+from artrag.steps import Call, Steps, invoke, pause
+from artrag.text import readable
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
+LONGEST_REPLY = 20_000
+"""Characters of a reply that are read: what goes on longer runs away."""
 LONGEST_ASKED = 120.0
 """Seconds that a server may ask us to wait."""
 
@@ -32,10 +35,7 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
     circuit = circuit_of(chat)
     for attempt in range(run.settings.retries + 1):
         if attempt:
-            wait = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
-            wait = max(wait, asked)
-            run.tell(f"trying again: {fault}", attempt=attempt)
-            yield pause(wait)
+            yield again(fault, attempt, run, at_least=asked)
         circuit.check()
         try:
             reply = yield invoke(chat, messages)
@@ -47,21 +47,30 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
                 "ask less, pass fewer passages, or name a model with a longer window"
             ) from error
         except Exception as error:  # every provider has classes of its own
-            if _is_signal(error):
+            if is_signal(error):
                 raise
             fault, asked = f"{type(error).__name__}: {str(error)[:200]}", _asked_to_wait(error)
             if not 400 <= (getattr(error, "status_code", None) or 0) < 500:  # those say that it is alive
                 circuit.failed(fault)
             continue
         circuit.answered()
-        text = str(reply.text).strip() if isinstance(reply, BaseMessage) else str(reply).strip()
+        text = readable(str(reply.text) if isinstance(reply, BaseMessage) else str(reply)).strip()
+        if len(text) > LONGEST_REPLY:
+            run.tell(f"a reply of {len(text)} characters is cut to {LONGEST_REPLY}")
         if text:
-            return text
+            return text[:LONGEST_REPLY]
         fault, asked = "the reply was empty", 0.0
     raise ModelCallError(
         f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
         "check that it is up and reachable, or name another one"
     )
+
+
+def again(fault: str, attempt: int, run: Run, *, at_least: float = 0.0) -> Call:
+    """The jittered, doubling pause before another try of what failed; it is told."""
+    run.tell(f"trying again: {fault}", attempt=attempt)
+    wait = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+    return pause(max(wait, at_least))
 
 
 def _asked_to_wait(error: Exception) -> float:
@@ -74,7 +83,7 @@ def _asked_to_wait(error: Exception) -> float:
     return min(max(seconds, 0.0), LONGEST_ASKED)
 
 
-def _is_signal(error: Exception) -> bool:
+def is_signal(error: Exception) -> bool:
     """LangGraph's own control flow (interrupts) travels as exceptions; it is never a fault."""
     from langgraph.errors import GraphBubbleUp
 

@@ -5,6 +5,8 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
+from artrag.errors import ArtragError, RetrievalError
+from artrag.nodes.calling import again, is_signal
 from artrag.nodes.node import Run, node
 from artrag.state import QAState
 from artrag.steps import Steps, invoke
@@ -17,10 +19,13 @@ def retrieve(retriever: Runnable[Any, Any], *, for_reranking: bool = False) -> R
     """A node that retrieves `Settings.k` passages, or `Settings.fetch_k` where a reranker follows.
 
     Reads `question`; writes `passages` (None where the retriever has nothing to search).
+
+    Raises:
+        RetrievalError: the retriever failed, `Settings.retries` times over, or gave what are no passages.
     """
 
     def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
-        found = yield invoke(retriever, state["question"])
+        found = yield from _found(retriever, state["question"], run)
         if found is None:
             run.tell("no index: reasoning without passages")
             return {"passages": None}
@@ -29,3 +34,25 @@ def retrieve(retriever: Runnable[Any, Any], *, for_reranking: bool = False) -> R
         return {"passages": passages}
 
     return node("retrieve", body)
+
+
+def _found(retriever: Runnable[Any, Any], question: str, run: Run) -> Steps[list[Document] | None]:
+    fault = ""
+    for attempt in range(run.settings.retries + 1):
+        if attempt:
+            yield again(fault, attempt, run)
+        try:
+            found = yield invoke(retriever, question)
+        except ArtragError:
+            raise
+        except Exception as error:  # every store has classes of its own
+            if is_signal(error):
+                raise
+            fault = f"{type(error).__name__}: {str(error)[:200]}"
+            continue
+        if found is None or (isinstance(found, list) and all(isinstance(one, Document) for one in found)):
+            return found
+        raise RetrievalError(f"the retriever gave {found!r:.200} instead of a list of documents: mend it")
+    raise RetrievalError(
+        f"the retriever failed in {run.settings.retries + 1} tries ({fault}): check that what it searches is there"
+    )

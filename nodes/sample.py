@@ -29,7 +29,10 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
             return {}
         passages = state.get("passages")
         name, values = draft_prompt(state["question"], passages, run)
-        prompt = yield Call(prompts.load, None, (name,))
+        try:
+            prompt = yield Call(prompts.load, None, (name,))
+        except DeadlineError:
+            return {}
         messages = prompt.format_messages(**values)
         run.tell("sampling", samples=wanted)
 

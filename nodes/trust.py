@@ -88,6 +88,8 @@ def _judged(
         limits = yield method(truster, "limits", passages)
     best = pick(scores, run.settings.limit("trust_margin", limits))
     confidence = yield method(truster, "confidence", question, texts[best], passages)
+    if not math.isfinite(confidence):
+        raise ValueError(f"the confidence is {confidence!r}")
     floor = run.settings.limit("abstain_below", limits)
     return best, [float(score) for score in scores], min(max(float(confidence), 0.0), 1.0), floor, strange[best]
 
