@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test local server ragas check notebooks docs bench clean
+.PHONY: demo test local server ragas check notebooks docs bench reliability clean
 
 demo: $(READY)
 	$(BIN)/artrag demo
@@ -39,6 +39,9 @@ notebooks: $(READY)
 bench: $(READY)
 	# The others need data of their own: see the head of each.
 	for figure in import_time graph_overhead demo example_questions; do $(BIN)/python benchmarks/$$figure.py || exit 1; done
+
+reliability: $(READY)  # under load, faults and time: a table
+	$(BIN)/python benchmarks/reliability/table.py
 
 clean:
 	rm -rf $(VENV) .artrag build artrag.egg-info

@@ -112,7 +112,7 @@ def main() -> None:
                 "lost": given.runs - alike,
                 "seconds": {"one": round(median(single), 3), "together": round(together, 3)},
                 "ratio": round(ratio, 2),
-                "limit": LIMIT,
+                "limit": LIMIT if given.client == "none" else None,
             }
         )
     )

@@ -1,0 +1,88 @@
+"""All suites of this folder, one after another, as one table: tried, survived, lost.
+
+    python benchmarks/reliability/table.py [--write docs/reliability.md]
+
+Prints each suite's JSON line as it ends, then the table. With `--write` the table takes the place of the one in that
+page. Exits 1 where a suite lost something or a limit was not held.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SUITES = (
+    ("concurrency.py",),
+    ("concurrency.py", "--client", "openai"),
+    ("faults.py", "--runs", "2000"),
+    ("soak.py", "--questions", "2000"),
+)
+PLACE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
+
+
+def run(words: tuple[str, ...]) -> dict[str, Any]:
+    """A suite's line; one that gives none has lost everything."""
+    script = Path(__file__).with_name(words[0])
+    ended = subprocess.run([sys.executable, str(script), *words[1:]], capture_output=True, text=True, check=False)
+    try:
+        line: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        line = {"suite": " ".join(words), "tried": 1, "survived": 0, "lost": [ended.stderr[-500:]]}
+    print(json.dumps(line), flush=True)
+    return line
+
+
+def measured(line: dict[str, Any]) -> str:
+    """What a suite measured beside its counts."""
+    if "ratio" in line:
+        seconds = line["seconds"]
+        times = f"{seconds['together']:.2f} s together, {seconds['one']:.2f} s one: {line['ratio']:.2f} times"
+        return times + (f" (limit {line['limit']})" if line.get("limit") else "")
+    if "growth" in line:
+        grown = ", ".join(f"{what} {share:+.1%}" for what, share in line["growth"].items())
+        return f"{grown}; p99 {line['seconds']['p99']:.2f} s, {line['tail']:.1f} times p50"
+    if "ended" in line:
+        ends: dict[str, int] = {}
+        for counted in line["ended"].values():
+            for end, n in counted.items():
+                ends[end] = ends.get(end, 0) + n
+        return ", ".join(f"{n} {end}" for end, n in sorted(ends.items(), key=lambda item: -item[1]))
+    return ""
+
+
+def held(line: dict[str, Any]) -> bool:
+    """Was nothing lost, and every limit held?"""
+    within = line["ratio"] <= line["limit"] if line.get("limit") and "ratio" in line else line.get("held", True)
+    return bool(within and line["survived"] == line["tried"])
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """The lines in Markdown."""
+    rows = ["| suite | tried | survived | lost | measured |", "|---|---:|---:|---:|---|"]
+    rows += [
+        f"| {line['suite']} | {line['tried']} | {line['survived']} | {line['tried'] - line['survived']} | "
+        f"{measured(line)} |"
+        for line in lines
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Run all, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, help="page that holds the table")
+    given = parser.parse_args()
+    lines = [run(words) for words in SUITES]
+    made = table(lines)
+    print(f"\n{made}")
+    if given.write:
+        page = given.write.read_text("utf-8")
+        given.write.write_text(PLACE.sub(made, page), "utf-8")
+    raise SystemExit(0 if all(held(line) for line in lines) else 1)
+
+
+if __name__ == "__main__":
+    main()
