@@ -7,11 +7,12 @@ from langchain_core.documents import Document
 
 from artrag.evidence import coverage, marks, term_weights, whole, without_marks
 from artrag.state import Citation
-from artrag.text import sentences
+from artrag.text import sentences, visible
 
 CITE_ABOVE = 0.5
 _LATE_MARK = re.compile(r"([.!?。]+)((?:\s*\[\d{1,2}\])+)")
 _MADE_UP = re.compile(r"</?passage>|\n[ \t]*(?:Question|Passage|Answer the question)\b", re.IGNORECASE)
+_DELIMITER = re.compile(r"[<\uff1c\ufe64](\s*/?\s*(?:passage|document|chunk)\b)", re.IGNORECASE)
 _ENDING = re.compile(r"(.*?)([.!?。]*)", re.DOTALL)
 
 
@@ -23,14 +24,15 @@ def numbered(passages: Sequence[Document] | None, *, best_last: bool = True) -> 
     """
     blocks = []
     for n, passage in enumerate(passages or [], start=1):
-        context = _inert(passage.metadata.get("context", ""))
+        context = data(passage.metadata.get("context") or "")
         head = f"({context})\n" if context else ""
-        blocks.append(f"[{n}] <passage>\n{head}{_inert(passage.page_content)}\n</passage>")
+        blocks.append(f"[{n}] <passage>\n{head}{data(passage.page_content)}\n</passage>")
     return "\n".join(reversed(blocks) if best_last else blocks)
 
 
-def _inert(text: str) -> str:
-    return re.sub(r"<(/?\s*passage)", r"‹\1", text, flags=re.IGNORECASE)
+def data(text: str) -> str:
+    """Words of a document as they may stand in a prompt: they close none of our delimiters, and nothing is hidden."""
+    return _DELIMITER.sub(r"‹\1", visible(text))
 
 
 def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Citation]]:

@@ -17,6 +17,9 @@ _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])[^\W_])+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _CODE = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)+\b")
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w-])")
 _SENTENCE_END = re.compile(
@@ -27,6 +30,15 @@ _SENTENCE_END = re.compile(
 def readable(text: str) -> str:
     """The text without control characters (other than tabs and ends of lines); half characters become "?"."""
     return _CONTROL.sub("", text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def visible(text: str) -> str:
+    """The text as a reader sees it: `readable`, and without invisible characters.
+
+    Those are zero-width spaces, marks that turn the direction of writing, and tag characters, which can carry whole
+    hidden sentences. Joiners (U+200C, U+200D) stay: scripts and emoji need them.
+    """
+    return _INVISIBLE.sub("", readable(text))
 
 
 def is_cjk(text: str) -> bool:

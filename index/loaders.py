@@ -27,6 +27,11 @@ PDF, HTML, ROWS = {".pdf"}, {".html", ".htm", ".xhtml"}, {".jsonl"}
 _AS_BROWSERS_DO = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "ascii": "cp1252", "us-ascii": "cp1252"}
 _SKIPPED_FOLDERS = {"node_modules", "__pycache__"}
 _NEWLINE, _BETWEEN_PAGES = b"\n", "\n\n"
+_UNSEEN = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0(?![.\d]*[1-9])|font-size\s*:\s*0(?![.\d]*[1-9])",
+    re.IGNORECASE,
+)
+"""Styles of what readers of a page do not see; a style sheet can hide more."""
 _NOT_TEXT = {"script", "style", "noscript", "template", "nav", "footer", "svg", "iframe", "form"}
 
 
@@ -153,7 +158,7 @@ def _converted(soup: "BeautifulSoup") -> Document:
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for tag in soup.find_all([*_NOT_TEXT, "title"]):
         tag.decompose()
-    for tag in soup.find_all(hidden=True):
+    for tag in [*soup.find_all(hidden=True), *soup.find_all(style=_UNSEEN)]:
         tag.decompose()
     for tag in soup.select("h1 a, h2 a, h3 a, h4 a, h5 a, h6 a"):
         if not any(character.isalnum() for character in tag.get_text()):  # the sign that links a heading to itself

@@ -13,6 +13,7 @@ from artrag.index.catalog import StoredChunk, StoredDocument
 from artrag.index.windows import ANSWER, Piece, estimate, pieces
 from artrag.nodes.calling import say
 from artrag.nodes.node import Run
+from artrag.passages import data
 from artrag.steps import Call, Steps, side_by_side
 
 FAILURES = 3
@@ -63,7 +64,7 @@ class Questions:
 
     def messages(self, piece: Piece, window: str) -> list[BaseMessage]:
         """The prompt of a question."""
-        return self.prompt.format_messages(document=window, chunk=piece.chunk)
+        return self.prompt.format_messages(document=data(window), chunk=data(piece.chunk))
 
 
 def opened(chat: Runnable[Any, Any]) -> Any:

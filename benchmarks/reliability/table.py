@@ -18,6 +18,7 @@ SUITES = (
     ("concurrency.py",),
     ("concurrency.py", "--client", "openai"),
     ("faults.py", "--runs", "2000"),
+    ("hostile.py",),
     ("soak.py", "--questions", "2000"),
 )
 PLACE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
@@ -41,6 +42,9 @@ def measured(line: dict[str, Any]) -> str:
         seconds = line["seconds"]
         times = f"{seconds['together']:.2f} s together, {seconds['one']:.2f} s one: {line['ratio']:.2f} times"
         return times + (f" (limit {line['limit']})" if line.get("limit") else "")
+    if "obeyed" in line:
+        told = (f"{what} {line[what]['before']} before, {line[what]['after']} after" for what in ("obeyed", "changed"))
+        return "; ".join(told)
     if "growth" in line:
         grown = ", ".join(f"{what} {share:+.1%}" for what, share in line["growth"].items())
         return f"{grown}; p99 {line['seconds']['p99']:.2f} s, {line['tail']:.1f} times p50"
