@@ -14,8 +14,10 @@ from langchain_core.runnables.config import ensure_config, merge_configs, var_ch
 from langgraph.runtime import Runtime, get_runtime
 
 from artrag.settings import Settings
-from artrag.state import StageUsage
+from artrag.state import FIRST_STAGES, StageUsage
 from artrag.steps import Steps, arun, run
+from artrag.tracing.remote import use_langsmith
+from artrag.tracing.scores import note_scores
 
 
 class Meter(BaseCallbackHandler):
@@ -97,6 +99,7 @@ class Node(Runnable[Any, dict[str, Any]]):
     def __init__(self, stage: str, body: Body, *, last: bool) -> None:
         self.name = self._stage = stage
         self._body, self._last = body, last
+        use_langsmith()
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The keys that the body writes, and `usage`."""
@@ -104,7 +107,7 @@ class Node(Runnable[Any, dict[str, Any]]):
         with _metered(ensure_config(config), this.meter):
             made = self._body(input, this)
             update = run(made, this.until) if isinstance(made, Generator) else made
-        return update | {"usage": this.usage()}
+        return self._told(update, config, this)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
@@ -112,6 +115,11 @@ class Node(Runnable[Any, dict[str, Any]]):
         with _metered(ensure_config(config), this.meter):
             made = self._body(input, this)
             update = await arun(made, this.until) if isinstance(made, Generator) else made
+        return self._told(update, config, this)
+
+    def _told(self, update: dict[str, Any], config: RunnableConfig | None, this: Run) -> dict[str, Any]:
+        if self._stage not in FIRST_STAGES:  # it only forgets what was before
+            note_scores(ensure_config(config), update)
         return update | {"usage": this.usage()}
 
     def _begin(self, state: Any) -> Run:

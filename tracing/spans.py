@@ -1,6 +1,7 @@
 """The spans of a trace as plain data, one JSON line each."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 
 LONGEST_TEXT = 20_000
+DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Span:
         inputs: plain data; `outputs` likewise.
         error: what went wrong, or empty.
         tokens: prompt and completion tokens, where a model reports them.
+        metadata: what the run was given, and the scores that its stages noted.
     """
 
     id: str
@@ -35,21 +38,55 @@ class Span:
     outputs: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     tokens: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "parent", "name", "kind", "error"), str),
+    **dict.fromkeys(("started", "seconds"), (int, float)),
+    **dict.fromkeys(("inputs", "outputs", "metadata"), dict),
+    "tokens": int,
+}
+
+
+def read_trace(path: str | Path) -> tuple[list[Span], int]:
+    """The spans of a JSON Lines file, and how many of its lines were left out because they are no span.
+
+    A line is left out where it was cut off, is not JSON, or holds something else. Of spans with the same id, the
+    last counts.
+    """
+    spans: dict[str, Span] = {}
+    left_out = 0
+    with Path(path).open(encoding="utf-8", errors="replace", newline="\n") as file:  # texts may hold U+2028
+        for line in file:
+            if not line.strip():
+                continue
+            try:
+                span = _span(json.loads(line))
+            except (ValueError, TypeError, RecursionError):
+                left_out += 1
+            else:
+                spans[span.id] = span
+    return list(spans.values()), left_out
+
+
 def read_spans(path: str | Path) -> list[Span]:
-    """The spans of a JSON Lines file; lines that cannot be read (one that was cut off) are left out."""
-    spans = []
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").split("\n"):  # texts may hold U+2028
-        try:
-            spans.append(Span(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return spans
+    """The spans of a JSON Lines file; see `read_trace`."""
+    return read_trace(path)[0]
+
+
+def _span(row: Any) -> Span:
+    span = Span(**row)
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(span, name), kind):
+            raise TypeError(f"{name!r} cannot be {getattr(span, name)!r}")
+    if not span.id or not math.isfinite(span.started) or not 0 <= span.seconds < math.inf:
+        raise ValueError("a span has an id, began at a time, and took some")
+    return span
 
 
 def roots(spans: Iterable[Span]) -> list[Span]:
@@ -67,18 +104,23 @@ def children(spans: Iterable[Span]) -> dict[str, list[Span]]:
     return below
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """Any value as JSON data; long texts are cut, and say so."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, str):
-        return value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} ... ({len(value)} characters)"
+        cut = value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} ... ({len(value)} characters)"
+        return cut.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character cannot be written
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if depth >= DEEPEST:
+        return "..."
     if isinstance(value, Document):
-        return {"text": plain(value.page_content), "metadata": plain(value.metadata)}
+        return {"text": plain(value.page_content), "metadata": plain(value.metadata, depth + 1)}
     if isinstance(value, BaseMessage):
         return {"role": value.type, "content": plain(value.text)}
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(plain(str(key))): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
+        return [plain(item, depth + 1) for item in value]
     return plain(repr(value))

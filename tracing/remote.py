@@ -1,0 +1,90 @@
+"""LangSmith's client as artrag wants it: it keeps to `Privacy`, and holds up neither answers nor a process's end."""
+
+import atexit
+import logging
+import os
+import threading
+from typing import Any
+
+from artrag.errors import SettingsError
+from artrag.tracing.privacy import Privacy, error_class, redacted, wordless
+
+LEAVING = 1.5
+"""Seconds that a process waits at its end for LangSmith to take what is left of a trace."""
+
+_making = threading.Lock()
+_made: tuple[Privacy, Any] | None = None
+
+
+def use_langsmith(privacy: Privacy | None = None) -> None:
+    """Where LangSmith's tracing is on, make its client for this process; else do nothing.
+
+    Every graph of artrag calls this when it is built, so the environment alone switches tracing and privacy on. Call it
+    yourself, before the first run, to set the privacy in code. At the end of the process a trace has 1.5 seconds to
+    leave; the client that LangChain makes by itself waits for minutes where its endpoint does not answer.
+
+    Args:
+        privacy: what may leave; none: as `ARTRAG_TRACE_HIDE` and `ARTRAG_TRACE_REDACT` say.
+
+    Raises:
+        SettingsError: something is to be kept private, but a client was made before, by somebody else.
+    """
+    from langsmith import configure, run_trees
+    from langsmith.utils import tracing_is_enabled
+
+    global _made
+    if not tracing_is_enabled():
+        return
+    with _making:
+        known, privacy = run_trees._CLIENT, privacy or (_made[0] if _made else Privacy())
+        if known is not None and (_made is None or known is not _made[1]):
+            if privacy.hide or privacy.redact:
+                raise SettingsError(
+                    "traces are to be kept private, but a LangSmith client was made before artrag's graphs: call "
+                    "artrag.tracing.use_langsmith() before the first run, or give your own client an anonymizer and "
+                    "unset ARTRAG_TRACE_HIDE and ARTRAG_TRACE_REDACT"
+                )
+            return
+        if known is None or _made is None or _made[0] != privacy:
+            _made = (privacy, _client(privacy))
+            configure(client=_made[1])
+
+
+def _client(privacy: Privacy) -> Any:
+    from langsmith import Client
+    from langsmith.utils import get_env_var
+
+    # Threads that wait for an endpoint must not keep the process: the one that sends, and those of a pool that only
+    # compressed sending uses, and that Python always waits for.
+    os.environ.setdefault("LANGSMITH_USE_DAEMON", "true")
+    os.environ.setdefault("LANGSMITH_DISABLE_RUN_COMPRESSION", "true")
+    get_env_var.cache_clear()  # it remembers that they were not set
+    client = Client(
+        hide_inputs=privacy.hide or None,  # None: as the SDK's own variables say
+        hide_outputs=privacy.hide or None,
+        anonymizer=_without_texts if privacy.hide else redacted if privacy.redact else None,
+    )
+    atexit.register(_leave, client)
+    return client
+
+
+def _without_texts(data: dict[str, Any]) -> dict[str, Any]:
+    """What the SDK hands over besides inputs and outputs: a run's error, or its metadata."""
+    if set(data) == {"error"}:
+        return {"error": error_class(str(data["error"]))}
+    return wordless(data)
+
+
+def _leave(client: Any) -> None:
+    """Wait a little for what is left, then let go; faults of now are told in one line."""
+    sdk = logging.getLogger("langsmith")
+    sdk.setLevel(logging.CRITICAL)
+    client.flush(timeout=LEAVING)
+    left = client.tracing_queue.unfinished_tasks if client.tracing_queue else 0
+    if left:
+        logging.getLogger("artrag").warning(
+            "LangSmith at %s did not take %d steps of the last traces within %s s; they are dropped",
+            client.api_url,
+            left,
+            LEAVING,
+        )
