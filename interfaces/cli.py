@@ -4,6 +4,7 @@ Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 abstained.
 """
 
 import json
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from artrag.interfaces.evaluating import evaluate
 from artrag.interfaces.indexing import index as index_commands
 from artrag.interfaces.learning import simrag
 from artrag.interfaces.publishing import publish
+from artrag.interfaces.tracing import trace
 from artrag.interfaces.training import train
 from artrag.interfaces.tuning import tune
 from artrag.settings import Settings
@@ -40,6 +42,7 @@ app.command()(convert)
 app.command()(tune)
 app.command()(publish)
 app.command()(simrag)
+app.command()(trace)
 out, err = Console(), Console(stderr=True)
 
 IndexOption = Annotated[str | None, typer.Option("--index", help="Index directory, or qdrant+http://HOST:PORT/NAME.")]
@@ -266,6 +269,7 @@ def _print_json(data: Any) -> None:
 def main() -> None:
     """Run the command line; errors become one line and an exit code, and with `--json` one object."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # what it could not send is told once, at the end
     try:
         app()
     except ArtragError as error:

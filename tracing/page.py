@@ -23,6 +23,7 @@ MOST_PAGE = 12_000_000
 LONGEST_VALUE, SHORTEST_SHARE = 12_000, 400
 _DEEPEST = 30
 _COMPARED = 500
+_ROUTE = 40
 _DATA = ("inputs", "outputs", "metadata")
 _STAGES = {"initial": "Draft", "refined": "Refined", "sample": "Sample", "edited": "Written by a person"}
 _MARK = re.compile(r"\[(\d{1,2})\]")
@@ -35,7 +36,8 @@ _POLICY = (
 def as_html(spans: Iterable[Span], *, left_out: int = 0, page: bool = True) -> str:
     """The trace as HTML: for each run its answer, candidates, subquestions, passages with evidence, and every step.
 
-    The page is bounded: long values are cut, of more than 5,000 steps the first are shown, and what is missing is said.
+    The newest run comes first. The page is bounded: long values are cut, at most 5,000 steps are shown, and what is
+    missing is said.
 
     Args:
         spans: the steps of one or more runs.
@@ -44,18 +46,18 @@ def as_html(spans: Iterable[Span], *, left_out: int = 0, page: bool = True) -> s
     """
     spans = list(spans)
     seen = rows(spans)
-    shown = seen[:MOST_STEPS]
-    share = max(SHORTEST_SHARE, min(LONGEST_VALUE, MOST_DATA // (2 * max(1, len(shown)))))
+    share = max(SHORTEST_SHARE, min(LONGEST_VALUE, MOST_DATA // (2 * max(1, min(len(seen), MOST_STEPS)))))
     runs: list[str] = []
-    written = size = 0
-    for number, run in enumerate(_runs(shown)):
-        made = _run(run, number, share)
+    steps = size = 0
+    for number, run in enumerate(_newest_first(seen)):
+        run = run[: MOST_STEPS - steps]
+        made = _run(run, number, share) if run else ""
         size += len(made)
-        if runs and size > MOST_PAGE:
+        if not run or (runs and size > MOST_PAGE):
             break
         runs.append(made)
-        written += len(run)
-    notes = "".join(f'<p class="note">{note}</p>' for note in _notes(spans, seen, len(seen) - written, left_out))
+        steps += len(run)
+    notes = "".join(f'<p class="note">{note}</p>' for note in _notes(spans, seen, len(seen) - steps, left_out))
     body = f"{notes}{''.join(runs) or '<p>Nothing was traced yet.</p>'}"
     if not page:
         return f'<style>{STYLE}</style><div class="artrag-trace">{body}</div>'
@@ -83,11 +85,12 @@ def _is_edge(span: Span) -> bool:
     return len(span.outputs) == 1 and isinstance(span.outputs.get("output"), str)
 
 
-def _runs(shown: list[Row]) -> Iterator[list[Row]]:
+def _newest_first(seen: list[Row]) -> Iterator[list[Row]]:
     """The rows, run by run."""
-    starts = [n for n, row in enumerate(shown) if not row.depth]
-    for start, end in zip(starts, [*starts[1:], len(shown)], strict=True):
-        yield shown[start:end]
+    end = len(seen)
+    for start in reversed([n for n, row in enumerate(seen) if not row.depth]):
+        yield seen[start:end]
+        end = start
 
 
 def _run(run: list[Row], number: int, share: int) -> str:
@@ -126,15 +129,12 @@ def _route(run: list[Row]) -> str:
     if len(stages) < 2:
         return ""
     items = []
-    for n, row in enumerate(stages):
-        last = n == len(stages) - 1
+    for row in stages[:_ROUTE]:
         label = f"{_safe(one_line(row.edge, 60))} " if row.edge else ""
-        arrow = (
-            f'<span class="arrow">{label}{"" if last and not label else "&rarr;"}</span>' if label or not last else ""
-        )
-        end = '<span class="dim">end</span>' if last and label else ""
-        items.append(f"<li>{_safe(one_line(row.span.name, 60))}{arrow}{end}</li>")
-    return f'<h2>Route</h2><ol class="route">{"".join(items)}</ol>'
+        items.append(f'<li>{_safe(one_line(row.span.name, 60))}<span class="arrow">{label}&rarr;</span></li>')
+    more = len(stages) - _ROUTE
+    end = f"{more:,} more steps" if more > 0 else "end" if not run[0].span.error else "stopped"
+    return f'<h2>Route</h2><ol class="route">{"".join(items)}<li class="dim">{end}</li></ol>'
 
 
 def _told(told: Story, name: str) -> str:

@@ -114,7 +114,8 @@ def redacted(value: Any) -> Any:
 
 def wordless(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata of a run whose texts are hidden."""
-    return {key: value for key, value in metadata.items() if key not in _WORDS}
+    found: dict[str, Any] = redacted({key: value for key, value in metadata.items() if key not in _WORDS})
+    return found
 
 
 def error_class(error: str) -> str:

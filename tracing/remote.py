@@ -1,12 +1,14 @@
 """LangSmith's client as artrag wants it: it keeps to `Privacy`, and holds up neither answers nor a process's end."""
 
 import atexit
+import gc
 import logging
 import os
 import threading
 from typing import Any
 
 from artrag.errors import SettingsError
+from artrag.tracing.harmless import one_line
 from artrag.tracing.privacy import Privacy, error_class, redacted, wordless
 
 LEAVING = 1.5
@@ -14,6 +16,7 @@ LEAVING = 1.5
 
 _making = threading.Lock()
 _made: tuple[Privacy, Any] | None = None
+_faults: list[str] = []
 
 
 def use_langsmith(privacy: Privacy | None = None) -> None:
@@ -63,6 +66,7 @@ def _client(privacy: Privacy) -> Any:
         hide_inputs=privacy.hide or None,  # None: as the SDK's own variables say
         hide_outputs=privacy.hide or None,
         anonymizer=_without_texts if privacy.hide else redacted if privacy.redact else None,
+        tracing_error_callback=lambda error: _faults.append(str(error).partition("trace=")[0]),
     )
     atexit.register(_leave, client)
     return client
@@ -76,15 +80,11 @@ def _without_texts(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leave(client: Any) -> None:
-    """Wait a little for what is left, then let go; faults of now are told in one line."""
-    sdk = logging.getLogger("langsmith")
-    sdk.setLevel(logging.CRITICAL)
+    """Wait a little for what is left, then let go; what was not taken is told in one line."""
+    logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it would tell each try
     client.flush(timeout=LEAVING)
     left = client.tracing_queue.unfinished_tasks if client.tracing_queue else 0
-    if left:
-        logging.getLogger("artrag").warning(
-            "LangSmith at %s did not take %d steps of the last traces within %s s; they are dropped",
-            client.api_url,
-            left,
-            LEAVING,
-        )
+    if left or _faults:
+        why = one_line(_faults[-1], 200) if _faults else f"no answer within {LEAVING} s"
+        logging.getLogger("artrag").warning("LangSmith at %s did not take the whole trace: %s", client.api_url, why)
+    gc.freeze()  # Python's last look at all that LangChain loaded takes another second

@@ -186,7 +186,9 @@ def _scores(about: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _text(value: Any) -> str:
-    return value[:LONGEST_TEXT] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if len(value) <= LONGEST_TEXT + 40 else f"{value[:LONGEST_TEXT]} ... ({len(value)} characters)"
 
 
 def _number(value: Any) -> float | None:
