@@ -1,7 +1,10 @@
 """Local traces of real graphs: spans, the JSON Lines file, text and page."""
 
+import base64
+import hashlib
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ from langsmith.utils import get_env_var, tracing_is_enabled
 import artrag
 from artrag import Subquestion
 from artrag.errors import ModelCallError
-from artrag.tracing import LocalTracer, Span, as_html, as_text, read_spans, roots
-from artrag.tracing.page import headline
+from artrag.tracing import LocalTracer, Span, as_html, as_text, read_spans, read_trace, roots
+from artrag.tracing.page import MOST_STEPS, SHORTEST_SHARE
 from artrag.tracing.spans import LONGEST_TEXT, children, plain
+from artrag.tracing.tree import headline
 
 HOSTILE = "<script>alert(1)</script></pre></details><img src='http://evil.example/x' onerror=\"alert(2)\">&amp;"
 
@@ -94,7 +98,7 @@ def test_errors_are_told_in_one_line_where_they_happened() -> None:
     assert errors["ScriptedChat"] == r"ConnectionError('no\nroute')"
     assert errors["answer"].startswith("ModelCallError(") and errors["answer"].endswith("name another one')")
     assert "ConnectionError" in as_text(tracer.spans)
-    assert '<span class="error">ConnectionError(&#x27;no' in as_html(tracer.spans)
+    assert '<span class="bad">ConnectionError(&#x27;no' in as_html(tracer.spans)
 
 
 def test_steps_are_written_as_they_end(tmp_path: Path) -> None:
@@ -128,6 +132,33 @@ def test_a_file_cut_anywhere_in_its_last_line_still_reads(tmp_path: Path) -> Non
         assert read_spans(path) == spans[:-1]
 
 
+def test_lines_that_are_no_span_are_counted_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    good = span("good").to_json()
+    row = json.loads(good)
+    wrong = [{"seconds": "long"}, {"inputs": [1]}, {"id": 7}, {"id": ""}, {"started": None}, {"tokens": 1.5}]
+    wrong += [{"seconds": float("nan")}, {"seconds": -1}, {"started": float("inf")}, {"unknown": 1}, {"metadata": "x"}]
+    bad = [json.dumps(row | one) for one in wrong] + ["[]", "3", "null", "{", "[" * 100_000, '{"id": "x"}']
+    path.write_text("\n".join([good, "", *bad, "  ", good.replace('"good"', '"again"'), good[:40]]), "utf-8")
+    spans, left_out = read_trace(path)
+    assert [one.id for one in spans] == ["good", "again"] and left_out == len(bad) + 1
+    path.write_bytes(good.encode("utf-16") + b"\xff\x00")
+    assert read_trace(path)[0] == []
+
+
+def test_a_step_told_twice_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text(span("a", tokens=1).to_json() + "\n" + span("a", tokens=2).to_json() + "\n", "utf-8")
+    assert [one.tokens for one in read_spans(path)] == [2]
+
+
+def test_a_trace_of_an_earlier_version_still_reads(tmp_path: Path) -> None:
+    row = json.loads(span("a").to_json())
+    del row["metadata"]
+    (tmp_path / "trace.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    assert read_spans(tmp_path / "trace.jsonl") == [span("a")]
+
+
 def test_texts_with_any_line_separator_read_back(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     spans = traced(art("Nausea.", doubt=0.1, text="one\u2028two\x85three\x0bfour\r\nfive"), path=path).spans
@@ -141,26 +172,59 @@ def test_a_missing_file_is_not_an_empty_trace(tmp_path: Path) -> None:
 
 def test_text_shows_the_tree_with_costs_and_decisions() -> None:
     lines = as_text(traced(art("Cough.", "Nausea.")).spans).splitlines()
-    assert lines[0].startswith("LangGraph (") and lines[0].endswith(
-        "trusts the refined answer (0.90 against initial 0.50)"
-    )
-    assert any(re.fullmatch(r"  ask \(\d+\.\d\d s\)  doubt 0\.9", line) for line in lines)
-    assert any(re.fullmatch(r"  retrieve \(\d+\.\d\d s\)  1 passages", line) for line in lines)
-    assert any(re.fullmatch(r"    ScriptedChat \(\d+\.\d\d s, 15 tokens\)", line) for line in lines)
+    assert re.fullmatch(r"LangGraph \(\d+\.\d\d s, 30 tokens\)  trusts the refined answer \(0\.90 .*\)", lines[0])
+    assert re.fullmatch(r"  retrieve \(\d+\.\d\d s\)  1 passage", lines[2])
+    assert re.fullmatch(r"    ScriptedRetriever \(\d+\.\d\d s\)  1 passage", lines[3])
+    assert re.fullmatch(r"  answer \(\d+\.\d\d s, 15 tokens\)  Cough\.", lines[4])
+    assert re.fullmatch(r"    ScriptedChat \(\d+\.\d\d s, 15 tokens\)  Cough\.", lines[5])
+    assert re.fullmatch(r"  ask \(\d+\.\d\d s\)  doubt 0\.9 \(doubt 0\.90\)  -> doubted", lines[6])
+    assert re.fullmatch(r"  refine \(.*\)  Nausea \[1\]\.", lines[7])
+    assert re.fullmatch(r"  trust \(.*\)  trusts the refined answer .*  -> answered", lines[10]) and len(lines) == 11
     assert as_text([]) == ""
 
 
 def test_a_headline_is_one_short_line() -> None:
     assert headline(span(outputs={"answer": "Nausea.\n\nIn short."})) == "Nausea. In short."
-    assert len(headline(span(outputs={"draft": "word " * 100}))) == 160
+    cut = headline(span(outputs={"draft": "word " * 100}))
+    assert len(cut) == 160 and cut.endswith("word wo...")
     assert headline(span(outputs={"answer": " ", "passages": [1, 2]})) == "2 passages"
+    assert headline(span(outputs={"candidates": [{"text": "first"}, {"text": "last"}], "passages": []})) == "last"
+    assert headline(span(outputs={"candidates": ["nonsense"], "passages": "nonsense"})) == ""
+    assert headline(span(metadata={"stop_reason": "confident enough"})) == "confident enough"
     assert headline(span()) == ""
 
 
-def test_steps_whose_parent_is_not_there_are_roots_in_order() -> None:
-    spans = [span("late", parent="gone", started=3), span("child", parent="early"), span("early", started=1)]
-    assert [one.name for one in roots(spans)] == ["early", "late"]
-    assert as_text(spans) == "early (0.50 s)\n  child (0.50 s)\nlate (0.50 s)"
+def test_steps_of_a_run_that_never_ended_stand_together() -> None:
+    spans = [
+        span("late", parent="gone", started=3, outputs={"question": "Q?", "draft": "D"}),
+        span("child", parent="early"),
+        span("early", started=1),
+        span("first", parent="gone", started=2, seconds=0.25, outputs={"question": "Q?"}),
+    ]
+    assert [one.name for one in roots(spans)] == ["early", "first", "late"]
+    told = "unfinished run (1.50 s)  the run did not end, or its line was cut off"
+    assert as_text(spans) == f"early (0.50 s)\n  child (0.50 s)\n{told}\n  first (0.25 s)\n  late (0.50 s)  D"
+    assert '<span class="bad">not finished</span>' in as_html(spans)
+
+
+def test_steps_in_a_circle_are_said_to_be_missing() -> None:
+    spans = [span("a", parent="b"), span("b", parent="a"), span("c"), span("d", parent="d")]
+    assert as_text(spans) == "c (0.50 s)"
+    assert "3 steps are their own ancestors and are left out." in as_html(spans)
+    assert "ancestors" not in as_html(spans[2:3])
+
+
+def test_only_the_function_of_an_edge_is_told_as_one() -> None:
+    stage = span("ask", outputs={"refine_reason": "why"})
+    edge = span("after_ask", parent="ask", started=2, inputs={"a": 1, "b": 2}, outputs={"output": "doubted"})
+    assert as_text([stage, edge]) == "ask (0.50 s)  why  -> doubted"
+    for other in ({"inputs": {"input": 1}}, {"outputs": {"output": "x" * 81}}, {"kind": "tool"}, {"started": 0.5}):
+        last = span("tool", parent="ask", started=1.5, kind="tool")
+        spans = [stage, span("after_ask", **({"parent": "ask", "started": 2, **_EDGE} | other)), last]
+        assert "\n  after_ask" in as_text(spans) and "->" not in as_text(spans), other
+
+
+_EDGE: dict[str, Any] = {"inputs": {"a": 1, "b": 2}, "outputs": {"output": "doubted"}}
 
 
 class Tags(HTMLParser):
@@ -169,6 +233,8 @@ class Tags(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.deepest = 0
         self.attributes: set[str] = set()
         self.open: list[str] = []
         self.texts: list[str] = []
@@ -178,8 +244,10 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes.update(name for name, _ in attrs)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "action")]
         if tag != "meta":
             self.open.append(tag)
+            self.deepest = max(self.deepest, len(self.open))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -190,23 +258,62 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("page", [True, False])
 def test_a_hostile_document_stays_text(page: bool) -> None:
-    spans = traced(art(HOSTILE, HOSTILE, text=HOSTILE), HOSTILE).spans
+    spans = traced(art(HOSTILE, HOSTILE + " [1]", text=HOSTILE), HOSTILE).spans
     bad = span(HOSTILE, kind=HOSTILE, error=HOSTILE, inputs={HOSTILE: HOSTILE}, outputs={"answer": HOSTILE})
-    made = as_html([*spans, bad, span("child", parent=HOSTILE, inputs={"x": HOSTILE})], page=page)
+    edge = span("edge", parent=HOSTILE, inputs={"x": 1, "y": 2}, outputs={"output": HOSTILE[:80]}, started=2)
+    told = {"question": HOSTILE, "answer": HOSTILE + " [1]", "stop_reason": HOSTILE, "decision": HOSTILE}
+    told |= {"confidence": 7, "refine_reason": HOSTILE, "refine_probability": float("inf")}
+    told |= {
+        "candidates": [{"stage": HOSTILE, "text": HOSTILE, "score": -1}, 3],
+        "subquestions": [{"text": HOSTILE}, 4],
+    }
+    told["passages"] = [{"text": HOSTILE, "metadata": {HOSTILE: 1, "context": HOSTILE, "arms": {HOSTILE: {"rank": 1}}}}]
+    told["citations"] = [{"n": 1, "sentence": HOSTILE}]
+    about = {"document": HOSTILE, "page": HOSTILE, "arms": {HOSTILE: {"rank": 1, "score": 2}, "x": 3}}
+    told["passages"].append({"text": HOSTILE, "metadata": about})
+    run = [span("run", outputs=told, metadata={HOSTILE: HOSTILE}), span(f"{HOSTILE}1", parent="run")]
+    run += [span("run/2", parent="run", outputs=told), span("3", parent="run/2"), span("4", parent="run/2")]
+    made = as_html([*spans, bad, edge, span("child", parent=HOSTILE, inputs={"x": HOSTILE}), *run], page=page)
     found = Tags(made)
     assert found.open == []
-    shell = {"html", "head", "meta", "title", "body"} if page else set()
-    assert found.tags == {"style", "div", "details", "summary", "b", "span", "pre"} | shell
-    assert not {name for name in found.attributes if name.startswith("on") or name in ("src", "href", "style")}
+    shell = {"html", "head", "meta", "title", "body", "main"} if page else {"div"}
+    flow = {"details", "summary", "b", "span", "pre", "h2", "p", "a", "dl", "dt", "dd", "div", "ol", "ul", "li"}
+    assert found.tags <= {"style", "svg", "rect", "mark", "ins", "del"} | flow | shell
+    known = {"class", "id", "href", "dir", "title", "open", "width", "height", "rx", "x", "viewbox", "aria-hidden"}
+    assert found.attributes <= known | {"preserveaspectratio", "lang", "charset", "content", "name", "http-equiv"}
+    assert all(re.fullmatch(r"#passage-[\d-]+", link) for link in found.links) and found.links
     assert any("<script>alert(1)</script></pre>" in text for text in found.texts)
     assert "<script" not in made and "onerror=" in made and "&lt;script&gt;" in made
 
 
+BIDI, ANSI = "price \u202e321\u202c", "\x1b[2J\x1b]0;owned\x07\x9b31mred\r\x00"
+
+
+def test_neither_page_nor_terminal_obeys_the_text() -> None:
+    text = f"Nausea {BIDI} {ANSI} \ud800 \u2028\ufeff"
+    spans = traced(art(text, doubt=0.1, text=text), text).spans
+    spans.append(span(f"tool {ANSI}", error=text, inputs={text: text}))
+    for made in (as_text(spans), as_html(spans), as_html(spans, page=False)):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\ufeff\ud800-\udfff]", made)
+        assert r"\x1b[2J" in made and r"\u202e321" in made and r"\x9b31m" in made
+        made.encode("utf-8")
+    assert all(re.match(r" *[\w\\]", line) for line in as_text(spans).splitlines())
+
+
+def test_text_of_any_script_stays_as_it_is() -> None:
+    text = "Übelkeit 恶心 غثيان נבחר \U0001f468\u200d\U0001f469 می\u200cخواهم\tx"
+    assert text in as_html([span("a", outputs={"question": "Q?", "answer": text})])
+
+
 def test_the_page_fetches_nothing() -> None:
     page = as_html(traced(art("Nausea.", doubt=0.1)).spans)
-    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+    assert not re.search(r"https?://|<script|<link|@import|url\(|style=", page)
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
-    assert policy and policy[1] == "default-src 'none'; style-src 'unsafe-inline'"
+    style = page[page.index("<style>") + 7 : page.index("</style>")]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert (
+        policy and policy[1] == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
     assert page.startswith("<!doctype html>") and '<meta charset="utf-8">' in page
     assert page.index("Content-Security-Policy") < page.index("<style>")
 
@@ -215,8 +322,14 @@ def test_the_page_shows_every_step_and_what_went_in_and_out() -> None:
     tracer = traced(art("Cough.", "Nausea."))
     page = as_html(tracer.spans)
     for one in tracer.spans:
-        assert f"<b>{one.name}</b>" in page
-    assert page.count("15 tokens") == 2 and "<summary>inputs</summary>" in page
+        shown = page.count(f'<span class="name">{one.name}</span>')
+        assert (
+            shown == (0 if one.name in ("after_ask", "after_trust", "LangGraph") else 1) or one.name[:8] == "Scripted"
+        )
+    assert page.count('<span class="name">Scripted') == 4
+    assert page.count("15 tokens") == 4 and page.count("30 tokens") == 1
+    assert page.count('<summary class="dim">inputs</summary>') == 10
+    assert '<span class="arrow">doubted &rarr;</span>' in page and '<span class="edge">&rarr; doubted</span>' in page
     assert "trusts the refined answer" in page and "Nausea was common." in page
 
 
@@ -225,21 +338,59 @@ def test_a_notebook_shows_a_fragment() -> None:
     assert "Nothing was traced yet." in tracer._repr_html_()
     art("Nausea.", doubt=0.1).invoke({"question": "Q?"}, {"callbacks": [tracer]})
     shown = tracer._repr_html_()
-    assert shown == as_html(tracer.spans, page=False) and "<b>trust</b>" in shown
+    assert shown == as_html(tracer.spans, page=False) and '<span class="name">trust</span>' in shown
     assert "<html" not in shown and "<body" not in shown
     # nothing it styles lies outside of it
-    rules = re.findall(r"([^{}]+)\{[^{}]*\}", shown[shown.index("<style>") + 7 : shown.index("</style>")])
+    style = shown[shown.index("<style>") + 7 : shown.index("</style>")]
+    rules = re.findall(r"([^{}]+)\{[^{}]*\}", re.sub(r"@media[^{]*\{", "", style))
+    assert len(rules) > 40
     for rule in rules:
-        assert all(part.strip().startswith((".artrag-trace", "@media")) for part in rule.split(",")), rule
+        assert all(part.strip().startswith(".artrag-trace") for part in rule.split(",")), rule
+
+
+def test_the_newest_run_comes_first_and_is_open() -> None:
+    spans = [span(f"run {n}", started=n, inputs={"question": f"Q{n}?"}) for n in range(3)]
+    page = as_html(spans)
+    assert re.findall(r"Q\d\?</span>", page) == ["Q2?</span>", "Q1?</span>", "Q0?</span>"]
+    assert page.count('<details class="run" open>') == 1 and page.index(" open>") < page.index("Q2?")
+
+
+def test_the_page_says_what_it_leaves_out() -> None:
+    assert "left out" not in as_html([span()])
+    assert "1 line was left out: cut off" in as_html([span()], left_out=1)
+    assert "1,200 lines were left out: cut off" in as_html([], left_out=1200)
+    many = [span(f"s{n}", started=n) for n in range(MOST_STEPS + 7)]
+    assert "7 further steps are left out of this page" in as_html(many)
+    one = [span("run"), *(span(f"s{n}", parent="run", started=n) for n in range(MOST_STEPS + 6))]
+    page = as_html(one)
+    assert "7 further steps are left out" in page and page.count('<span class="name">') == MOST_STEPS
+    huge = {"question": "Q?", "answer": "<" * 10**6, "candidates": [{"text": "<" * 10**6}] * 30}
+    page = as_html([span(f"s{n}", started=n, outputs=huge) for n in range(200)])
+    assert len(page) < 16_000_000 and re.search(r"\d+ further steps are left out of this page", page)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_two_thousand_steps_with_long_texts_make_a_page_of_a_few_megabytes(deep: bool) -> None:
+    parent = (lambda n: f"s{n - 1}" if n else "run") if deep else (lambda n: "run")
+    long = {"inputs": {"text": "y " * 10_000}, "outputs": {"answer": "z<" * 10_000}}
+    spans = [span("run", seconds=2000.0, outputs={"question": "Q?", "answer": "A"})]
+    spans += [span(f"s{n}", parent=parent(n), started=1.0 + n, seconds=0.5, **long) for n in range(2000)]
+    began = time.perf_counter()
+    page = as_html(spans)
+    assert time.perf_counter() - began < 10 and len(page) < 8_000_000
+    found = Tags(page)
+    assert page.count('<span class="name">s') == 2000 and found.open == []
+    assert len(as_text(spans).splitlines()) == 2001
+    share = re.search(r"\.\.\. ([\d,]+) more characters", page)
+    assert share and 10_000 < int(share[1].replace(",", "")) < 20_000 - SHORTEST_SHARE
+    assert found.deepest < 120  # browsers give up below five hundred
 
 
 def test_long_texts_are_cut_and_say_so() -> None:
     text = "x" * (LONGEST_TEXT + 1)
     assert plain(text) == "x" * LONGEST_TEXT + f" ... ({LONGEST_TEXT + 1} characters)"
     assert plain("x" * LONGEST_TEXT) == "x" * LONGEST_TEXT
-    tracer = traced(art("Nausea.", doubt=0.1, text=text))
-    assert max(len(line) for line in as_html(tracer.spans).splitlines()) < 2 * LONGEST_TEXT
-    assert f"({LONGEST_TEXT + 1} characters)" in as_html(tracer.spans)
+    assert f"({LONGEST_TEXT + 1} characters)" in as_html(traced(art("Nausea.", doubt=0.1, text=text)).spans)
 
 
 def test_any_value_becomes_plain_data() -> None:

@@ -180,8 +180,8 @@ def test_an_endpoint_that_does_not_answer_holds_up_nothing() -> None:
             answered, leaving, errors = run(server.environment() | {"LANGSMITH_ENDPOINT": url})
             assert answered < 1.5, url
             assert leaving < 2.0, url
-            (told,) = errors.strip().splitlines()
-            assert told == f"LangSmith at {url} did not take the whole trace: no answer within 1.5 s"
+            told = errors.strip().splitlines()[-1]
+            assert told.startswith(f"LangSmith at {url} did not take the whole trace: ")
         assert server.asked[0] == "GET /info"
 
 

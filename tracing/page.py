@@ -114,7 +114,7 @@ def _run(run: list[Row], number: int, share: int) -> str:
 def _outcome(span: Span, told: Story | None) -> str:
     if span.error:
         return f'<span class="bad">{"not finished" if span.error == CUT_OFF else "failed"}</span>'
-    if "__interrupt__" in span.outputs:
+    if span.outputs.get("needs_review") is True or "__interrupt__" in span.outputs:
         return '<span class="warn">waits for a person</span>'
     if not told:
         return ""

@@ -51,6 +51,10 @@ class LocalTracer(BaseTracer):
 def to_span(run: Run) -> Span:
     """A finished LangChain run as a span."""
     ended = run.end_time or run.start_time
+    outputs = _said(run.outputs) if run.run_type in ("llm", "chat_model") else _mapping(run.outputs)
+    error = _first_line(run.error or "")
+    if error.startswith("GraphInterrupt("):  # LangGraph's way to stop and ask; no fault
+        outputs, error = {"waits": "waits for a person"}, ""
     return Span(
         id=str(run.id),
         parent=str(run.parent_run_id or ""),
@@ -59,8 +63,8 @@ def to_span(run: Run) -> Span:
         started=run.start_time.timestamp(),
         seconds=(ended - run.start_time).total_seconds(),
         inputs=_mapping(run.inputs),
-        outputs=_said(run.outputs) if run.run_type in ("llm", "chat_model") else _mapping(run.outputs),
-        error=_first_line(run.error or ""),
+        outputs=outputs,
+        error=error,
         tokens=_tokens(run.outputs),
         metadata=_about(run.extra),
     )

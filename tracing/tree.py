@@ -10,7 +10,7 @@ from artrag.tracing.spans import Span, children, roots
 CUT_OFF = "the run did not end, or its line was cut off"
 _LONGEST_LABEL = 80
 # What a stage has to say for itself, by the keys that it writes.
-_HEADLINES = ("refine_failure", "decision", "refine_reason", "draft", "answer", "text")
+_HEADLINES = ("waits", "refine_failure", "decision", "refine_reason", "draft", "answer", "text")
 
 
 @dataclass(frozen=True, slots=True)
