@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import threading
+import time
 from typing import Any
 
 from artrag.errors import SettingsError
@@ -17,6 +18,7 @@ LEAVING = 1.5
 _making = threading.Lock()
 _made: tuple[Privacy, Any] | None = None
 _faults: list[str] = []
+_leaving, _flushed = threading.Event(), threading.Event()
 
 
 def use_langsmith(privacy: Privacy | None = None) -> None:
@@ -68,8 +70,30 @@ def _client(privacy: Privacy) -> Any:
         anonymizer=_without_texts if privacy.hide else redacted if privacy.redact else None,
         tracing_error_callback=lambda error: _faults.append(str(error).partition("trace=")[0]),
     )
-    atexit.register(_leave, client)
+    provider = _opentelemetry(client)
+    if provider is not None:
+        atexit.unregister(provider._atexit_handler)  # it waits for ten seconds
+        threading.Thread(target=_flush, args=(provider,), daemon=True).start()  # at the end none may be started
+    atexit.register(_leave, client, provider is not None)
     return client
+
+
+def _opentelemetry(client: Any) -> Any:
+    """What sends spans to an OTLP receiver, where LangSmith's client has made it; one of the user's own is let be."""
+    if client.otel_exporter is None:
+        return None
+    from opentelemetry.trace import get_tracer_provider
+
+    provider = get_tracer_provider()
+    resource = getattr(provider, "resource", None)
+    made = resource is not None and resource.attributes.get("langsmith.internal_provider")
+    return provider if made and getattr(provider, "_atexit_handler", None) else None
+
+
+def _flush(provider: Any) -> None:
+    _leaving.wait()
+    provider.force_flush()
+    _flushed.set()
 
 
 def _without_texts(data: dict[str, Any]) -> dict[str, Any]:
@@ -79,12 +103,18 @@ def _without_texts(data: dict[str, Any]) -> dict[str, Any]:
     return wordless(data)
 
 
-def _leave(client: Any) -> None:
+def _leave(client: Any, opentelemetry: bool) -> None:
     """Wait a little for what is left, then let go; what was not taken is told in one line."""
     logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it would tell each try
+    end = time.monotonic() + LEAVING
     client.flush(timeout=LEAVING)
     left = client.tracing_queue.unfinished_tasks if client.tracing_queue else 0
+    where = f"LangSmith at {client.api_url}"
+    if opentelemetry:
+        _leaving.set()
+        left = left or not _flushed.wait(max(0.0, end - time.monotonic()))
+        where = "the OTLP receiver"
     if left or _faults:
         why = one_line(_faults[-1], 200) if _faults else f"no answer within {LEAVING} s"
-        logging.getLogger("artrag").warning("LangSmith at %s did not take the whole trace: %s", client.api_url, why)
+        logging.getLogger("artrag").warning("%s did not take the whole trace: %s", where, why)
     gc.freeze()  # Python's last look at all that LangChain loaded takes another second
