@@ -82,7 +82,7 @@ def answers(
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     live = _judge(judge, settings, run)
     embedder = load_embedder(settings.embedder, local_only=settings.local_only) if live else None
-    report = execute(wired_evaluate(embedder, live), state, settings, err)["report"]
+    report = execute(lambda: wired_evaluate(embedder, live), state, settings, err)["report"]
     if langsmith:
         _sent(langsmith, wired_systems(settings, state), state, list(report["systems"]))
     if as_json:

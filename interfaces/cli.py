@@ -136,7 +136,7 @@ def ingest(
         ready_models(settings, err, chat=False)
     if settings.context in ("document", "llm"):
         ready_models(settings, err)
-    state = execute(wired_ingest(), {"paths": paths, "index": str(index)}, settings, err)
+    state = execute(wired_ingest, {"paths": paths, "index": str(index)}, settings, err)
     if as_json:
         _print_json(state["report"])
     else:
@@ -169,7 +169,7 @@ def ask(
         open_index(settings.index, settings.local_only)  # complain before a model is fetched
     if question.strip():
         ready_models(settings, err)
-    wired = wired_art() if graph == "art" else wired_contextual_rag()
+    wired = wired_art if graph == "art" else wired_contextual_rag
     state = execute(wired, {"question": question}, settings, err, trace=trace)
     if as_json:
         _print_json(plain_result(state))

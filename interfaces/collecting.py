@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from artrag.errors import UsageError
+from artrag.errors import ArtragError, RemoteRefusedError, UsageError
 from artrag.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,15 +130,19 @@ def export(
     trace: Annotated[list[Path], typer.Argument(help="Traces, .jsonl, as `artrag ask --trace` writes them.")],
     out: OutOption,
     feedback: Annotated[
-        Path | None,
-        typer.Option(help="Rows of `run` or `question` with `gold`, or with `correct` (was the given answer right?)."),
+        str | None,
+        typer.Option(
+            help="Rows of `run` or `question` with `gold`, `correct` or `score` (was the given answer right?), .jsonl; "
+            "or 'langsmith', for what was said of these runs there."
+        ),
     ] = None,
+    key: Annotated[str, typer.Option("--key", help="Of LangSmith's feedback, which counts.")] = "correct",
     as_json: JsonOption = False,
 ) -> None:
     """Turn recorded runs into predictions, labelled by feedback and by what a person accepted or wrote."""
     from artrag.evaluation.predictions import write_predictions
     from artrag.tracing import read_spans, recorded_runs
-    from artrag.training.feedback import labelled_runs, read_feedback
+    from artrag.training.feedback import labelled_runs
 
     runs = []
     for path in trace:
@@ -148,10 +152,32 @@ def export(
             raise UsageError(f"the trace {str(path)!r} cannot be read: {error}") from None
     if not runs:
         raise UsageError(f"no finished run stands in {', '.join(map(str, trace))}: trace one with 'artrag ask --trace'")
-    rows = labelled_runs(runs, read_feedback(feedback) if feedback else [])
+    rows = labelled_runs(runs, _feedback(feedback, [run["run"] for run in runs], key) if feedback else [])
     _refuse_contradictions(rows)
     write_predictions(out, rows)
     _print({"out": str(out), **_counts(rows)}, as_json)
+
+
+def _feedback(source: str, runs: list[str], key: str) -> list[dict[str, Any]]:
+    """What was said of the runs: in a file, or on LangSmith."""
+    from artrag.training.feedback import feedback_row, read_feedback
+
+    if source != "langsmith":
+        return read_feedback(Path(source), key)
+    if Settings.of(None).local_only:
+        raise RemoteRefusedError("LangSmith is remote and local_only is set: give a file of feedback, or unset it")
+    from langsmith.utils import LangSmithError
+
+    from artrag.interfaces.experiments import read_feedback as fetched
+
+    try:
+        rows = [feedback_row(row) for row in fetched(runs, key)]
+    except LangSmithError as error:
+        raise ArtragError(
+            f"LangSmith does not give the feedback ({str(error).strip().splitlines()[0][:200]}): check "
+            "LANGSMITH_API_KEY and LANGSMITH_ENDPOINT"
+        ) from None
+    return [row for row in rows if row is not None]
 
 
 def _collected(

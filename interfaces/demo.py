@@ -70,7 +70,7 @@ def run_demo(*, folder: Path, corpus: Path, questions: Path, out: Console | None
     for kind in ("none", "auto"):
         settings = base.model_copy(update={"context": kind, "index": str(folder / kind)})
         inputs = {"paths": [str(corpus)], "index": settings.index}
-        reports[kind] = execute(wired_ingest(), inputs, settings, err)["report"]
+        reports[kind] = execute(wired_ingest, inputs, settings, err)["report"]
     if out:
         out.print(ingest_report(reports["auto"]))
     rows = []
@@ -78,7 +78,7 @@ def run_demo(*, folder: Path, corpus: Path, questions: Path, out: Console | None
         answers = {}
         for name, (kind, graph) in systems().items():
             settings = base.model_copy(update={"context": kind, "index": str(folder / kind)})
-            answers[name] = execute(graph(), {"question": question["question"]}, settings, err)
+            answers[name] = execute(graph, {"question": question["question"]}, settings, err)
         if out:
             _print_question(out, question, answers)
         rows.append({"id": question.get("id"), **{name: plain_result(state) for name, state in answers.items()}})

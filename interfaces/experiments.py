@@ -18,6 +18,8 @@ from artrag.evaluation.answering import Answered, measures
 from artrag.evaluation.questions import Question
 from artrag.evaluation.rows import write_rows
 
+ASKED_AT_ONCE = 50
+_SAID = ("key", "score", "correction", "comment")
 Experiment = list[dict[str, Any]]
 """One row a question: `inputs`, `outputs`, and `scores`, measure -> (value, reason)."""
 
@@ -97,6 +99,16 @@ def read_dataset(name: str, path: Path, client: Client | None = None) -> int:
         found.append({"id": str(inputs.get("id", example.id)), "question": inputs["question"], **outputs, **about})
     write_rows(path, found)
     return len(found)
+
+
+def read_feedback(runs: Sequence[str], key: str, client: Client | None = None) -> list[dict[str, Any]]:
+    """What people said of these runs on LangSmith under `key`, oldest first."""
+    client = client or Client(auto_batch_tracing=False)
+    found = []
+    for start in range(0, len(runs), ASKED_AT_ONCE):
+        found += client.list_feedback(run_ids=list(runs[start : start + ASKED_AT_ONCE]), feedback_key=[key])
+    found.sort(key=lambda one: str(one.created_at))
+    return [one.model_dump(mode="json", include={"run_id", "trace_id", *_SAID}) for one in found]
 
 
 def _examples(questions: Sequence[Question], dataset: uuid.UUID) -> list[Example]:

@@ -44,7 +44,8 @@ def simrag(
         "rounds": rounds,
         "mix": [str(path) for path in mix or []],
     }
-    found = execute(wired_simrag(student), state | ({"questions": str(questions)} if questions else {}), settings, err)
+    state |= {"questions": str(questions)} if questions else {}
+    found = execute(lambda: wired_simrag(student), state, settings, err)
     report: dict[str, Any] = {
         name: found[name] for name in ("outcome", "round", "proposed", "kept", "rejected", "scores") if name in found
     }

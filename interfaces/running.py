@@ -1,6 +1,6 @@
 """Running a graph from the command line: progress while it runs, plain data at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,14 @@ def ready_models(settings: Settings, console: Console, *, chat: bool = True) -> 
 
 
 def execute(
-    graph: StateGraph[Any, Any, Any, Any],
+    build: Callable[[], StateGraph[Any, Any, Any, Any]],
     inputs: Mapping[str, Any],
     settings: Settings,
     console: Console,
     *,
     trace: Path | None = None,
 ) -> dict[str, Any]:
-    """The final state of one run; its progress events drive a bar on `console`.
+    """The final state of one run of the graph that is built; its progress events drive a bar on `console`.
 
     With `trace`, the run's steps go into `<trace>/trace.jsonl` and its page to `<trace>/trace.html`.
     """
@@ -50,11 +50,15 @@ def execute(
     try:
         with progress_bar(console) as bar:
             tasks: dict[str, TaskID] = {}
-            stream = graph.compile().stream(
-                dict(inputs),
-                context=settings,
-                config={"callbacks": [tracer]} if tracer else None,
-                stream_mode=["custom", "values"],
+            stream = (
+                build()
+                .compile()
+                .stream(
+                    dict(inputs),
+                    context=settings,
+                    config={"callbacks": [tracer]} if tracer else None,
+                    stream_mode=["custom", "values"],
+                )
             )
             for mode, event in stream:
                 if mode == "values":

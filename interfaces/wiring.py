@@ -17,7 +17,6 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
-from artrag.errors import RemoteRefusedError
 from artrag.graphs import build_art, build_contextual_rag, build_ingest, build_routed
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
@@ -25,6 +24,7 @@ from artrag.models import load_asker, load_chat, load_embedder, load_reranker, l
 from artrag.protocols import Doubt, System
 from artrag.settings import EMBEDDED_CHAT, Settings
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
+from artrag.tracing.remote import refuse_remote_tracing
 
 if TYPE_CHECKING:
     from artrag.index.qdrant import QdrantIndex
@@ -89,16 +89,6 @@ def wired_systems(settings: Settings, state: Mapping[str, Any]) -> dict[str, Sys
 def current_settings() -> Settings:
     """The settings of the run that is going on."""
     return Settings.of(get_runtime().context)
-
-
-def refuse_remote_tracing(settings: Settings) -> None:
-    """Raise RemoteRefusedError where `local_only` meets tracing to a server."""
-    from langsmith.utils import tracing_is_enabled
-
-    if settings.local_only and tracing_is_enabled():
-        raise RemoteRefusedError(
-            "LangSmith tracing is on and local_only is set: unset LANGSMITH_TRACING, or unset local_only"
-        )
 
 
 def settings_chat(temperature: float | None = None) -> Runnable[Any, Any]:

@@ -99,8 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif asked.path == "/info":
             self._say(_INFO)
         elif asked.path == "/feedback":
-            wanted = parse_qs(asked.query).get("run", [])
-            self._say([one for one in here.feedback if one["run_id"] in wanted])
+            query = parse_qs(asked.query)
+            found = [one for one in here.feedback if one["run_id"] in query["run"] and one["key"] in query["key"]]
+            self._say(found[int(query.get("offset", ["0"])[0]) :][: int(query["limit"][0])])
         else:
             self._say({"detail": "not here"}, 404)
 

@@ -436,7 +436,11 @@ def test_trace_writes_a_file_and_a_page(run: Artrag, folder: Path, tmp_path: Pat
     names = {span.name for span in read_spans(place / "trace.jsonl")}
     assert {"LangGraph", "receive", "retrieve", "answer", "ask", "trust"} <= names
     page = (place / "trace.html").read_text("utf-8")
-    assert "downstream occlusion" in page and "<b>trust</b>" in page and "http" not in page.replace("http-equiv", "")
+    assert (
+        "downstream occlusion" in page
+        and 'class="name">trust<' in page
+        and "http" not in page.replace("http-equiv", "")
+    )
 
 
 def test_trace_of_a_failed_run_shows_where_it_failed(run: Artrag, tmp_path: Path, chat: AnsweringChat) -> None:

@@ -205,9 +205,9 @@ def _compared(text: str, other: str, tag: str) -> str:
     mine, theirs = re.findall(r"\s*\S+", text), re.findall(r"\s*\S+", other)
     if max(len(mine), len(theirs)) > _COMPARED:
         return _safe(text)
-    keys = [[word.strip() for word in words] for words in (theirs, mine)]
+    before, after = ([word.strip() for word in words] for words in (theirs, mine))
     out = []
-    for what, _, _, start, end in difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+    for what, _, _, start, end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         words = "".join(mine[start:end])
         bare = words.lstrip()
         gap = words[: len(words) - len(bare)]

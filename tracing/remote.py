@@ -8,7 +8,8 @@ import threading
 import time
 from typing import Any
 
-from artrag.errors import SettingsError
+from artrag.errors import RemoteRefusedError, SettingsError
+from artrag.settings import Settings
 from artrag.tracing.harmless import one_line
 from artrag.tracing.privacy import Privacy, error_class, redacted, wordless
 
@@ -19,6 +20,16 @@ _making = threading.Lock()
 _made: tuple[Privacy, Any] | None = None
 _faults: list[str] = []
 _leaving, _flushed = threading.Event(), threading.Event()
+
+
+def refuse_remote_tracing(settings: Settings) -> None:
+    """Raise RemoteRefusedError where `local_only` meets tracing to a server."""
+    from langsmith.utils import tracing_is_enabled
+
+    if settings.local_only and tracing_is_enabled():
+        raise RemoteRefusedError(
+            "LangSmith tracing is on and local_only is set: unset LANGSMITH_TRACING, or unset local_only"
+        )
 
 
 def use_langsmith(privacy: Privacy | None = None) -> None:
@@ -32,6 +43,7 @@ def use_langsmith(privacy: Privacy | None = None) -> None:
         privacy: what may leave; none: as `ARTRAG_TRACE_HIDE` and `ARTRAG_TRACE_REDACT` say.
 
     Raises:
+        RemoteRefusedError: `ARTRAG_LOCAL_ONLY` is set.
         SettingsError: something is to be kept private, but a client was made before, by somebody else.
     """
     from langsmith import configure, run_trees
@@ -40,6 +52,7 @@ def use_langsmith(privacy: Privacy | None = None) -> None:
     global _made
     if not tracing_is_enabled():
         return
+    refuse_remote_tracing(Settings.of(None))
     with _making:
         known, privacy = run_trees._CLIENT, privacy or (_made[0] if _made else Privacy())
         if known is not None and (_made is None or known is not _made[1]):
@@ -63,7 +76,7 @@ def _client(privacy: Privacy) -> Any:
     # compressed sending uses, and that Python always waits for.
     os.environ.setdefault("LANGSMITH_USE_DAEMON", "true")
     os.environ.setdefault("LANGSMITH_DISABLE_RUN_COMPRESSION", "true")
-    get_env_var.cache_clear()  # it remembers that they were not set
+    get_env_var.cache_clear()  # type: ignore[attr-defined]  # it remembers that they were not set
     client = Client(
         hide_inputs=privacy.hide or None,  # None: as the SDK's own variables say
         hide_outputs=privacy.hide or None,

@@ -10,30 +10,56 @@ from artrag.evaluation.predictions import Prediction, from_row, normal_question,
 from artrag.evaluation.rows import read_rows
 from artrag.final_answer import final_answer
 
+KEY = "correct"
+"""The key of LangSmith feedback that says whether an answer was right."""
+RIGHT_FROM = 0.5
 
-def read_feedback(path: Path) -> list[dict[str, Any]]:
-    """Rows of `run` (its id) or `question`, with `gold` (the right answer) or `correct` (was the given one right?).
+
+def read_feedback(path: Path, key: str = KEY) -> list[dict[str, Any]]:
+    """Rows about a `run` (its id) or `question`, with the right answer or whether the given one was right.
+
+    A row has `gold`, `correct` (true or false) or `score` (0 to 1, right from a half on), and may have a `comment`.
+    LangSmith's own rows are taken as they are: `run_id` or `trace_id`, `key`, `score`, `correction`, `comment`; those
+    with another `key` are passed over.
 
     Raises:
         PredictionsError: a line says neither whom it is about nor what was right; it is named by number.
     """
     rows = []
     for number, row in read_rows(path):
-        about = any(isinstance(row.get(name), str) for name in ("run", "question"))
-        judges = row.get("gold") is not None or isinstance(row.get("correct"), bool)
-        if not about or not judges:
+        if row.get("key", key) != key:
+            continue
+        said = feedback_row(row)
+        if said is None:
             raise PredictionsError(
-                f"{path}:{number}: feedback needs 'run' or 'question', and 'gold' or 'correct' (true or false)"
+                f"{path}:{number}: feedback needs 'run' or 'question', and 'gold', 'correct' (true or false) or "
+                "'score' (0 to 1)"
             )
-        rows.append(row)
+        rows.append(said)
     return rows
+
+
+def feedback_row(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A row of feedback in our own words; None where it does not say whom it is about, or what was right."""
+    runs = [str(row[name]) for name in ("run", "run_id", "trace_id") if row.get(name)]
+    gold, correct, score = row.get("gold"), row.get("correct"), row.get("score")
+    if gold is None and (correction := row.get("correction")) is not None:
+        gold = next(iter(correction.values()), None) if isinstance(correction, Mapping) else correction
+    if isinstance(score, bool | int | float) and 0 <= score <= 1 and not isinstance(correct, bool):
+        correct = score >= RIGHT_FROM
+    about: dict[str, Any] = {"runs": runs} if runs else {}
+    about |= {"question": row["question"]} if isinstance(row.get("question"), str) else {}
+    said = ({"gold": gold} if gold is not None else {}) | ({"correct": correct} if isinstance(correct, bool) else {})
+    comment = {"comment": row["comment"]} if isinstance(row.get("comment"), str) and row["comment"] else {}
+    return {**about, **said, **comment} if about and said else None
 
 
 def labelled_runs(runs: Sequence[Mapping[str, Any]], feedback: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """Runs as prediction rows, one each; those of the same question share its id.
 
     All answers are labelled where the right one is known: from `gold`, or because a person accepted or wrote it.
-    Where feedback only says whether the given answer was right, only that one is.
+    Where feedback only says whether the given answer was right, only that one is. Of feedback on the same run, what was
+    said last counts.
 
     Args:
         runs: what `artrag.tracing.recorded_runs` gives.
@@ -46,16 +72,16 @@ def labelled_runs(runs: Sequence[Mapping[str, Any]], feedback: Sequence[Mapping[
     for row in feedback:
         matching = [run["run"] for run in runs if _is_about(row, run)]
         if not matching:
-            raise PredictionsError(
-                f"feedback is about {row.get('run', row.get('question'))!r}, but no such run is there"
-            )
-        told.update(dict.fromkeys(matching, row))
+            about = row["runs"][0] if "runs" in row else row["question"]
+            raise PredictionsError(f"feedback is about {about!r}, but no such run is there")
+        for run in matching:
+            told[run] = {**told.get(run, {}), **row}
     return [_labelled(run, told.get(run["run"], {})) for run in runs]
 
 
 def _is_about(row: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
-    if "run" in row:
-        return bool(row["run"] == run["run"])
+    if "runs" in row:
+        return run["run"] in row["runs"]
     return normal_question(row["question"]) == normal_question(run["question"])
 
 
@@ -74,4 +100,5 @@ def _labelled(run: Mapping[str, Any], said: Mapping[str, Any]) -> Prediction:
             labels = {"correct": said["correct"]}
         candidates.append({**candidate, **labels})
     row = {"id": question_id(run["question"]), "question": run["question"], "gold": gold, "candidates": candidates}
-    return from_row(row | {"passages": run["passages"], "run": run["run"]})
+    comment = {"comment": said["comment"]} if "comment" in said else {}
+    return from_row(row | {"passages": run["passages"], "run": run["run"]} | comment)
