@@ -49,7 +49,8 @@ def collect(
 ) -> None:
     """Sample answers to questions, label and refine them: predictions to train an Asker and a Truster on."""
     from artrag.interfaces.running import ready_models
-    from artrag.interfaces.wiring import open_index, refuse_remote_tracing
+    from artrag.interfaces.wiring import open_index
+    from artrag.tracing.remote import refuse_remote_tracing
     from artrag.training.collect import Budget, Recipe, check_questions
     from artrag.training.convert import convert_files
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from langsmith import Client, evaluate
-from langsmith.schemas import Example
+from langsmith.schemas import Example, Feedback
 
 from artrag.errors import UsageError
 from artrag.evaluation.answering import Answered, measures
@@ -104,7 +104,7 @@ def read_dataset(name: str, path: Path, client: Client | None = None) -> int:
 def read_feedback(runs: Sequence[str], key: str, client: Client | None = None) -> list[dict[str, Any]]:
     """What people said of these runs on LangSmith under `key`, oldest first."""
     client = client or Client(auto_batch_tracing=False)
-    found = []
+    found: list[Feedback] = []
     for start in range(0, len(runs), ASKED_AT_ONCE):
         found += client.list_feedback(run_ids=list(runs[start : start + ASKED_AT_ONCE]), feedback_key=[key])
     found.sort(key=lambda one: str(one.created_at))

@@ -41,8 +41,8 @@ def execute(
 
     With `trace`, the run's steps go into `<trace>/trace.jsonl` and its page to `<trace>/trace.html`.
     """
-    from artrag.interfaces.wiring import refuse_remote_tracing
     from artrag.tracing import LocalTracer, as_html
+    from artrag.tracing.remote import refuse_remote_tracing
 
     refuse_remote_tracing(settings)
     tracer = LocalTracer(trace / "trace.jsonl") if trace else None

@@ -146,9 +146,9 @@ def _generated(index: Path, queries: Path, count: int, settings: Settings, conso
     from artrag.interfaces.generating import generate
     from artrag.interfaces.running import ready_models
     from artrag.interfaces.show import progress_bar
-    from artrag.interfaces.wiring import refuse_remote_tracing
     from artrag.ledger import line_of
     from artrag.models import load_chat
+    from artrag.tracing.remote import refuse_remote_tracing
 
     if queries.exists():
         raise UsageError(

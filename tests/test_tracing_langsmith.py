@@ -2,15 +2,21 @@
 
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
+import httpx
 import pytest
 from langsmith_server import LangSmithServer
+from openai_server import OpenAIServer
 
 pytestmark = pytest.mark.server  # each run is a process of its own
 
@@ -191,6 +197,80 @@ def test_what_langsmith_refuses_is_told_at_the_end() -> None:
     told = errors.strip().splitlines()[-1]
     assert leaving < 2.0 and "Authentication failed" in told and RUN not in told
     assert told.startswith(f"LangSmith at {server.url} did not take the whole trace: ")
+
+
+def environment(server: LangSmithServer, chat: OpenAIServer, **settings: str) -> dict[str, str]:
+    """Of a program that asks a chat model on loopback and doubts it by evidence."""
+    own = ("ARTRAG_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    parts = {"ARTRAG_CHAT": chat.reference, "ARTRAG_ASKER": "evidence", "ARTRAG_TRUSTER": "evidence"}
+    return kept | parts | server.environment() | settings
+
+
+def test_the_command_line_is_as_quick_and_as_private() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from artrag.interfaces.cli import main; main()",
+        "ask",
+        "What is 3 * 4?",
+        "--json",
+    ]
+    for silent in (False, True):
+        with LangSmithServer(silent=silent) as server, OpenAIServer(otherwise="3 * 4 = 12. Final answer: 12") as chat:
+            about = environment(server, chat, ARTRAG_TRACE_HIDE="1")
+            with subprocess.Popen(command, env=about, stdout=PIPE, stderr=PIPE, text=True) as process:
+                assert process.stdout and process.stderr
+                assert "12" in json.loads(process.stdout.readline())["answer"]
+                said = time.monotonic()
+                errors = process.stderr.read()
+                assert process.wait(30) == 0 and time.monotonic() - said < 2.0
+            if silent:
+                (told,) = errors.strip().splitlines()
+                assert told.startswith(f"LangSmith at {server.url} did not take the whole trace")
+            else:
+                assert errors == "" and len(server.below(server.root())) == 5
+                assert b"3 * 4" not in b"".join(server.bodies)
+
+
+def test_studio_sends_its_runs_as_privately(tmp_path: Path) -> None:
+    shutil.copy(TESTS.parent / "langgraph.json", tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    with (
+        LangSmithServer() as server,
+        OpenAIServer(otherwise="3 * 4 = 12. Final answer: 12") as chat,
+        ExitStack() as end,
+    ):
+        about = environment(server, chat, LANGGRAPH_CLI_NO_ANALYTICS="1", ARTRAG_TRACE_HIDE="1")
+        log = end.enter_context((tmp_path / "log").open("w"))
+        studio = end.enter_context(
+            subprocess.Popen(command, cwd=tmp_path, env=about, stdout=log, stderr=log, start_new_session=True)
+        )
+        end.callback(os.killpg, studio.pid, signal.SIGTERM)
+        url, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        while not answers(f"{url}/ok"):
+            assert studio.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        given = {"assistant_id": "art", "input": {"question": "What is 3 * 4?"}}
+        state = httpx.post(f"{url}/runs/wait", json=given, timeout=60).json()
+        assert "12" in state["answer"]
+        while not any(run.get("end_time") and not run.get("parent_run_id") for run in list(server.runs.values())):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    root = server.root()
+    assert root["name"] == "art" and root["extra"]["metadata"]["confidence"] == state["confidence"]
+    assert [one["name"] for one in server.below(root)] == ["receive", "retrieve", "answer", "ask", "trust"]
+    assert b"3 * 4" not in b"".join(server.bodies) and "Blocking" not in (tmp_path / "log").read_text()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_nothing_is_made_where_tracing_is_off() -> None:
