@@ -170,7 +170,7 @@ def ask(
     if question.strip():
         ready_models(settings, err)
     wired = wired_art if graph == "art" else wired_contextual_rag
-    state = execute(wired, {"question": question}, settings, err, trace=trace)
+    state = execute(wired, {"question": question}, settings, err, trace=trace, name=graph)
     if as_json:
         _print_json(plain_result(state))
     else:

@@ -36,10 +36,12 @@ def execute(
     console: Console,
     *,
     trace: Path | None = None,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """The final state of one run of the graph that is built; its progress events drive a bar on `console`.
 
-    With `trace`, the run's steps go into `<trace>/trace.jsonl` and its page to `<trace>/trace.html`.
+    With `trace`, the run's steps go into `<trace>/trace.jsonl` and its page to `<trace>/trace.html`; `name` is what the
+    run is called in traces.
     """
     from artrag.tracing import LocalTracer, as_html
     from artrag.tracing.remote import refuse_remote_tracing
@@ -52,7 +54,7 @@ def execute(
             tasks: dict[str, TaskID] = {}
             stream = (
                 build()
-                .compile()
+                .compile(name=name)
                 .stream(
                     dict(inputs),
                     context=settings,

@@ -434,7 +434,7 @@ def test_trace_writes_a_file_and_a_page(run: Artrag, folder: Path, tmp_path: Pat
     said = run("ask", ALARM, "--index", folder, "--trace", place, "--json")
     assert said.code == 0 and said.json["answer"] and said.err == f"trace: {place / 'trace.html'}\n"
     names = {span.name for span in read_spans(place / "trace.jsonl")}
-    assert {"LangGraph", "receive", "retrieve", "answer", "ask", "trust"} <= names
+    assert {"art", "receive", "retrieve", "answer", "ask", "trust"} <= names
     page = (place / "trace.html").read_text("utf-8")
     assert (
         "downstream occlusion" in page
@@ -447,7 +447,7 @@ def test_trace_of_a_failed_run_shows_where_it_failed(run: Artrag, tmp_path: Path
     chat.script[:] = [lambda _prompt: " "]
     failed(run("ask", "Q?", "--trace", tmp_path / "t", "--json"), 1, "ModelCallError")
     assert "the reply was empty" in (tmp_path / "t" / "trace.html").read_text("utf-8")
-    assert [s.name for s in read_spans(tmp_path / "t" / "trace.jsonl") if s.error][-1] == "LangGraph"
+    assert [s.name for s in read_spans(tmp_path / "t" / "trace.jsonl") if s.error][-1] == "art"
 
 
 def test_trace_into_a_file_is_wrong_usage(run: Artrag, tmp_path: Path, chat: AnsweringChat) -> None:

@@ -190,6 +190,8 @@ def test_a_headline_is_one_short_line() -> None:
     assert headline(span(outputs={"answer": " ", "passages": [1, 2]})) == "2 passages"
     assert headline(span(outputs={"candidates": [{"text": "first"}, {"text": "last"}], "passages": []})) == "last"
     assert headline(span(outputs={"candidates": ["nonsense"], "passages": "nonsense"})) == ""
+    assert headline(span(outputs={"output": {"role": "ai", "content": "Hello\nthere"}})) == "Hello there"
+    assert headline(span(outputs={"output": {"content": 3}})) == ""
     assert headline(span(metadata={"stop_reason": "confident enough"})) == "confident enough"
     assert headline(span()) == ""
 

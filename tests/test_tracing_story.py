@@ -133,7 +133,10 @@ def test_an_abstention_a_failure_and_a_question_to_a_person_are_told_apart() -> 
         graph.invoke({"question": "Q?"}, config, context=Settings(**settings))
         return as_html(tracer.spans)
 
-    assert '<span class="warn">abstained</span>' in shown(abstain_below=0.99)
+    abstained = shown(abstain_below=0.99)
+    assert '<span class="warn">abstained</span>' in abstained and "chosen</span>" not in abstained
+    assert '<span class="warn">best, not trusted</span>' in abstained
+    assert "<mark" in abstained and "cited, bears out 100%" in abstained  # the evidence of what it did not dare to say
     assert '<span class="good">answered</span>' in shown()
     waiting = shown(review=True, review_below=1.0)
     assert waiting.count("waits for a person") == 3 and 'class="bad"' not in waiting and "GraphInterrupt" not in waiting

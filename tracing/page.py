@@ -12,7 +12,7 @@ from typing import Any
 from artrag.tracing.harmless import harmless, one_line
 from artrag.tracing.scores import NOTED
 from artrag.tracing.spans import Span
-from artrag.tracing.story import Asked, SeenAnswer, SeenPassage, Story, story
+from artrag.tracing.story import Asked, SeenPassage, Story, story
 from artrag.tracing.style import STYLE
 from artrag.tracing.tree import CUT_OFF, Row, cost, headline, rows
 
@@ -151,7 +151,7 @@ def _told(told: Story, name: str) -> str:
     made = f'<h2>Answer</h2><p class="answer" dir="auto">{_linked(told.answer, cited, name)}</p>'
     made += f'<dl class="facts">{listed}</dl>' if listed else ""
     if told.answers:
-        made += f'<h2>Candidates</h2><div class="answers">{"".join(_answers(told.answers))}</div>'
+        made += f'<h2>Candidates</h2><div class="answers">{"".join(_answers(told))}</div>'
     if told.asked:
         made += f'<h2>Subquestions</h2><ul class="asked">{"".join(map(_asked, told.asked))}</ul>'
     if told.passages:
@@ -183,8 +183,12 @@ def _linked(answer: str, known: set[int], name: str) -> str:
     return "".join([*out, _safe(answer[last:])])
 
 
-def _answers(answers: tuple[SeenAnswer, ...]) -> Iterator[str]:
+def _answers(told: Story) -> Iterator[str]:
     """The candidates side by side; against the draft, what went is struck and what came is underlined."""
+    answers = told.answers
+    best = (
+        '<span class="warn">best, not trusted</span>' if told.abstained else '<span class="good">&check; chosen</span>'
+    )
     draft = next((one.text for one in answers if one.stage == "initial"), "")
     others = [one.text for one in answers if one.stage != "initial"]
     for one in answers:
@@ -193,7 +197,7 @@ def _answers(answers: tuple[SeenAnswer, ...]) -> Iterator[str]:
         else:
             text = _compared(one.text, draft, "ins") if draft else _safe(one.text)
         score = f"{_meter(one.score)}{one.score:.2f}" if one.score is not None else "not judged"
-        mark = ' <span class="good">&check; chosen</span>' if one.chosen else ""
+        mark = f" {best}" if one.chosen else ""
         yield (
             f"<div{' class=chosen' if one.chosen else ''}><b>{_safe(_STAGES.get(one.stage, one.stage))}</b>{mark} "
             f'<span class="cost">Truster {score}</span><p class="said" dir="auto">{text}</p></div>'

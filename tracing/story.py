@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from artrag.evidence import coverage, term_weights
+from artrag.passages import cite
 from artrag.text import sentences
 from artrag.tracing.spans import LONGEST_TEXT, Span
 
@@ -100,7 +101,9 @@ def story(span: Span) -> Story | None:
         refined=bool(ended.get("rounds")),
         answers=_answers(candidates, _text(ended.get("draft"))),
         asked=tuple(Asked(_text(a["text"]), bool(a.get("answered")), _text(a.get("found"))) for a in asked),
-        passages=_passages(_records(ended.get("passages")), _records(ended.get("citations"))),
+        passages=_passages(
+            _records(ended.get("passages")), _records(ended.get("citations")), _text(ended.get("draft"))
+        ),
     )
 
 
@@ -113,11 +116,14 @@ def _answers(candidates: Sequence[Mapping[str, Any]], chosen: str) -> tuple[Seen
     )
 
 
-def _passages(found: Sequence[Mapping[str, Any]], cited: Sequence[Mapping[str, Any]]) -> tuple[SeenPassage, ...]:
+def _passages(
+    found: Sequence[Mapping[str, Any]], cited: Sequence[Mapping[str, Any]], draft: str
+) -> tuple[SeenPassage, ...]:
+    """The passages; where the run gave no citations (it abstained), what its best answer cites."""
     read = [Document(_text(one.get("text")), metadata=_about(one)) for one in found[:_PASSAGES]]
     weights = term_weights(read)
     claims: dict[int, list[str]] = {}
-    for one in cited:
+    for one in cited or cite(draft, read)[1]:
         if isinstance(n := one.get("n"), int) and _text(one.get("sentence")):
             claims.setdefault(n, []).append(_text(one["sentence"]))
     return tuple(

@@ -48,12 +48,13 @@ padding:28px 20px;overflow-wrap:anywhere}
 .artrag-trace .steps summary{padding:6px 0 6px 2px;margin-left:18px}
 .artrag-trace .steps .row{display:flex;gap:10px;align-items:baseline}
 .artrag-trace .steps .why{flex:1;min-width:0;color:var(--ink)}
-.artrag-trace .time{width:110px;height:6px;flex:none;align-self:center}
+.artrag-trace .time{width:110px;height:6px;flex:none;margin-top:9px;align-self:flex-start}
 .artrag-trace .edge{color:var(--accent);font-size:13px;white-space:nowrap}
 .artrag-trace .steps .data{border-top-style:dotted}
 .artrag-trace pre{font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,Consolas,monospace;white-space:pre-wrap;
 background:var(--soft);padding:9px 12px;border-radius:7px;max-height:26em;overflow:auto;margin:4px 0}
-.artrag-trace .route{margin:0 0 4px;padding:0;list-style:none;display:flex;flex-wrap:wrap;gap:4px 0}
+.artrag-trace .route{margin:0 0 4px;padding:0;list-style:none;display:flex;flex-wrap:wrap;
+align-items:baseline;gap:4px 0}
 .artrag-trace .route li{white-space:nowrap}
 .artrag-trace .route .arrow{color:var(--dim);padding:0 8px;font-size:13px}
 @media (prefers-color-scheme:dark){.artrag-trace{--paper:#14161a;--card:#1b1e24;--ink:#e3e6ea;--dim:#9aa3af;

@@ -87,6 +87,8 @@ def headline(span: Span) -> str:
     last = wrote["candidates"][-1] if isinstance(wrote.get("candidates"), list) and wrote["candidates"] else None
     if isinstance(last, dict) and isinstance(last.get("text"), str):
         return one_line(last["text"])
+    if isinstance(reply := wrote.get("output"), dict) and isinstance(reply.get("content"), str):
+        return one_line(reply["content"])
     if isinstance(passages := wrote.get("passages", wrote.get("documents")), list):
         return f"{len(passages)} passage{'' if len(passages) == 1 else 's'}"
     said = span.metadata.get("stop_reason")  # all that a trace without texts has
