@@ -21,6 +21,7 @@ from artrag.models.parts import Kind, read_part
 from artrag.models.references import ModelReference
 from artrag.models.wheels import CATALOGUE, cache, cached
 from artrag.settings import Settings
+from artrag.tracing.privacy import Privacy
 
 _PACKAGES = ("langgraph", "langchain", "langsmith", "faiss-cpu", "rank-bm25")
 _LOCAL = ("torch", "transformers", "gguf", "accelerate")
@@ -97,8 +98,9 @@ def _tracing(settings: Settings) -> dict[str, Any]:
         return _check("tracing", True, "LangSmith off; local traces with 'artrag ask --trace DIR'")
     if settings.local_only:
         return _check("tracing", False, "LangSmith on, but local_only is set", "unset LANGSMITH_TRACING")
+    kept = "texts hidden, " if Privacy().hide else "redacted, " if Privacy().redact else ""
     key = bool(os.environ.get("LANGSMITH_API_KEY") or os.environ.get("LANGCHAIN_API_KEY"))
-    return _check("tracing", key, f"LangSmith on, {'with' if key else 'without'} a key", "set LANGSMITH_API_KEY")
+    return _check("tracing", key, f"LangSmith on, {kept}{'with' if key else 'without'} a key", "set LANGSMITH_API_KEY")
 
 
 def show(checks: list[dict[str, Any]]) -> Table:

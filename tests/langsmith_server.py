@@ -99,6 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif asked.path == "/info":
             self._say(_INFO)
         elif asked.path == "/feedback":
+            if here.status >= 400:
+                self._say({"detail": "as told"}, here.status)
+                return
             query = parse_qs(asked.query)
             found = [one for one in here.feedback if one["run_id"] in query["run"] and one["key"] in query["key"]]
             self._say(found[int(query.get("offset", ["0"])[0]) :][: int(query["limit"][0])])

@@ -129,7 +129,7 @@ def test_the_command_asks_langsmith(shell: Shell, trace: Path, tmp_path: Path, m
         code, out, _ = shell(*words)
         assert code == 2 and json.loads(out)["type"] == "RemoteRefusedError"
         monkeypatch.delenv("ARTRAG_LOCAL_ONLY")
-        monkeypatch.setattr(server, "feedback", None)
-    code, out, _ = shell(*words)
+        server.status = 401
+        code, out, _ = shell(*words)
     assert code == 1 and "LangSmith does not give the feedback" in json.loads(out)["error"]
     get_env_var.cache_clear()

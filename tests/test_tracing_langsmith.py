@@ -138,6 +138,23 @@ def test_redacted_traces_hold_neither_mail_nor_keys_nor_numbers() -> None:
     assert root["outputs"]["answer"] == "Nausea [1]." and root["extra"]["metadata"]["thread_id"] == "t-1"
 
 
+def test_privacy_may_be_set_in_code() -> None:
+    before = "from artrag.tracing import Privacy, use_langsmith; use_langsmith(Privacy(hide=True))"
+    with LangSmithServer() as server:
+        assert run(server.environment(), before=before)[2] == ""
+    assert len(server.below(server.root())) == 6 and b"Nausea" not in b"".join(server.bodies)
+
+
+def test_local_only_builds_no_graph_that_would_be_traced() -> None:
+    script = SCRIPT.format(before="", after="", text=TEXT, run=RUN, person=PERSON)
+    with LangSmithServer() as server:
+        environment = os.environ | {"PYTHONPATH": str(TESTS), "ARTRAG_LOCAL_ONLY": "1"} | server.environment()
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 1 and "RemoteRefusedError: LangSmith tracing is on" in done.stderr and server.asked == []
+
+
 @pytest.mark.parametrize("settings", [{"ARTRAG_TRACE_HIDE": "1"}, {"ARTRAG_TRACE_REDACT": "1"}])
 def test_errors_leave_as_privately(settings: dict[str, str]) -> None:
     before = f"""

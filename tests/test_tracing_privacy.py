@@ -9,7 +9,9 @@ import pytest
 from fakes import ScriptedAsker, ScriptedChat, ScriptedRetriever, ScriptedTruster, passage
 
 import artrag
+from artrag import Settings
 from artrag.errors import ModelCallError, SettingsError
+from artrag.interfaces import doctor
 from artrag.tracing import LocalTracer, Privacy, as_html, as_text, read_spans, redacted
 
 SECRET = {
@@ -142,6 +144,17 @@ def test_the_environment_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     art("Nausea.").invoke({"question": "Q?"}, {"callbacks": [tracer]})
     assert "Nausea" not in json.dumps([one.to_json() for one in tracer.spans])
     assert LocalTracer(privacy=Privacy(hide=False))._privacy.hide is False
+
+
+def test_the_doctor_says_what_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "tracing_is_enabled", lambda: True)
+    monkeypatch.setenv("LANGSMITH_API_KEY", "x")
+    told = []
+    for hide, redact in ((0, 0), (0, 1), (1, 1)):
+        monkeypatch.setenv("ARTRAG_TRACE_HIDE", str(hide))
+        monkeypatch.setenv("ARTRAG_TRACE_REDACT", str(redact))
+        told.append(doctor._tracing(Settings())["found"])
+    assert told == [f"LangSmith on, {kept}with a key" for kept in ("", "redacted, ", "texts hidden, ")]
 
 
 def test_nonsense_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from artrag.errors import RemoteRefusedError, SettingsError
@@ -18,7 +19,7 @@ LEAVING = 1.5
 
 _making = threading.Lock()
 _made: tuple[Privacy, Any] | None = None
-_faults: list[str] = []
+_faults: deque[str] = deque(maxlen=1)
 _leaving, _flushed = threading.Event(), threading.Event()
 
 
@@ -46,13 +47,14 @@ def use_langsmith(privacy: Privacy | None = None) -> None:
         RemoteRefusedError: `ARTRAG_LOCAL_ONLY` is set.
         SettingsError: something is to be kept private, but a client was made before, by somebody else.
     """
-    from langsmith import configure, run_trees
     from langsmith.utils import tracing_is_enabled
 
     global _made
     if not tracing_is_enabled():
         return
     refuse_remote_tracing(Settings.of(None))
+    from langsmith import configure, run_trees
+
     with _making:
         known, privacy = run_trees._CLIENT, privacy or (_made[0] if _made else Privacy())
         if known is not None and (_made is None or known is not _made[1]):
