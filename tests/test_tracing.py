@@ -84,6 +84,31 @@ async def test_awaited_runs_give_the_same_tree() -> None:
     assert sum(span.tokens for span in tracer.spans) == 30
 
 
+def test_scores_are_noted_in_the_stage_and_in_its_run() -> None:
+    spans = traced(art("Cough.", "Nausea.")).spans
+    about = {span.name: span.metadata for span in spans}
+    assert about["retrieve"] == {"passages": 1, "retrieval_scores": [1.0]} and about["receive"] == {}
+    assert about["ask"] == {"refine_probability": 0.9, "needs_refining": True}
+    assert about["trust"]["truster_scores"] == [0.5, 0.9] and about["trust"]["confidence"] == 0.9
+    assert about["LangGraph"] == {**about["refine"], **about["ask"], **about["trust"]}
+
+
+def test_scores_of_any_kind_break_no_run() -> None:
+    found = [Document("Nausea.", metadata={"score": score}) for score in ("high", None, 0.5, float("nan"), True)]
+    truster, retriever = ScriptedTruster({"Nausea": 0.9}), ScriptedRetriever(found=found)
+    graph = artrag.build_art(
+        chat=ScriptedChat("Nausea."), asker=ScriptedAsker(0.1), truster=truster, retriever=retriever
+    ).compile()
+    assert graph.invoke({"question": "Q?"})["confidence"] == 0.9
+    tracer = LocalTracer()
+    graph = artrag.build_art(
+        chat=ScriptedChat("Nausea."), asker=ScriptedAsker(0.1), truster=truster, retriever=retriever
+    ).compile()
+    graph.invoke({"question": "Q?"}, {"callbacks": [tracer]})
+    noted = next(span for span in tracer.spans if span.name == "retrieve").metadata
+    assert noted == {"passages": 4, "retrieval_scores": [0.5, "nan"]}
+
+
 def test_several_runs_are_kept_apart() -> None:
     tracer = LocalTracer()
     for n in range(2):

@@ -1,6 +1,6 @@
 """What a stage has measured and decided, as metadata of its run: to be read and filtered by in any tracer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.documents import Document
@@ -27,12 +27,12 @@ def note_scores(config: RunnableConfig, update: Mapping[str, Any]) -> None:
     are the Asker's `refine_probability`, the Truster's `truster_scores`, `confidence` and `decision`, the
     `retrieval_scores` of the passages, best first, and what was decided from them.
     """
-    manager, found = config.get("callbacks"), scores(update)
-    if not found or manager is None or isinstance(manager, list):
+    manager = config.get("callbacks")
+    if manager is None or isinstance(manager, list):
         return
-    for handler in manager.handlers:
-        if not isinstance(handler, BaseTracer):
-            continue
+    tracers = [handler for handler in manager.handlers if isinstance(handler, BaseTracer)]
+    found = scores(update) if tracers else {}
+    for handler in tracers if found else ():
         stage = handler.run_map.get(str(manager.parent_run_id))
         graph = handler.run_map.get(str(stage.parent_run_id)) if stage else None
         for run in (stage, graph):
@@ -47,8 +47,11 @@ def scores(update: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(passages, list):
         seen = [one.metadata.get("score") for one in passages if isinstance(one, Document)]
         found["passages"] = len(passages)
-        found["retrieval_scores"] = [round(float(score), 4) for score in seen if score is not None]
-    judged = [one["score"] for one in update.get("candidates") or [] if isinstance(one, Mapping) and "score" in one]
-    if judged:
-        found["truster_scores"] = [round(float(score), 4) for score in judged]
-    return found
+        found["retrieval_scores"] = _rounded(seen)
+    judged = _rounded(one.get("score") for one in update.get("candidates") or [] if isinstance(one, Mapping))
+    return found | ({"truster_scores": judged} if judged else {})
+
+
+def _rounded(scores: Iterable[Any]) -> list[float]:
+    """What is a number among them: a retriever of somebody else's may put anything there."""
+    return [round(float(score), 4) for score in scores if isinstance(score, int | float)]
