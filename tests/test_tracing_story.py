@@ -117,6 +117,13 @@ def test_marks_in_the_answer_lead_to_passages_that_are_there(page: str) -> None:
     assert '<a href="#passage-0-1">[1]</a> and [7].' in made
 
 
+def test_two_cells_of_a_notebook_keep_their_links_apart(spans: list[Span]) -> None:
+    answer: dict[str, Any] = {"question": "Q?", "answer": "See [1].", "passages": [{"text": "t"}]}
+    cells = [as_html([Span(name, "", "run", "chain", 1.0, 1.0, outputs=answer)], page=False) for name in ("a", "b")]
+    ids = [re.findall(r'id="(passage-[^"]+)"', cell) for cell in cells]
+    assert ids[0] != ids[1] and all(f'href="#{found}"' in cell for cell, (found,) in zip(cells, ids, strict=True))
+
+
 def test_the_route_is_told_with_its_reasons(spans: list[Span], page: str) -> None:
     route = re.search(r'<ol class="route">(.*?)</ol>', page)
     assert route

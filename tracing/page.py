@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -51,7 +52,9 @@ def as_html(spans: Iterable[Span], *, left_out: int = 0, page: bool = True) -> s
     steps = size = 0
     for number, run in enumerate(_newest_first(seen)):
         run = run[: MOST_STEPS - steps]
-        made = _run(run, number, share) if run else ""
+        # A notebook shows many traces on one page: their links must not meet.
+        name = f"{number}" if page else f"{zlib.crc32(run[0].span.id.encode()):x}" if run else ""
+        made = _run(run, name, share, opened=not number) if run else ""
         size += len(made)
         if not run or (runs and size > MOST_PAGE):
             break
@@ -93,19 +96,19 @@ def _newest_first(seen: list[Row]) -> Iterator[list[Row]]:
         end = start
 
 
-def _run(run: list[Row], number: int, share: int) -> str:
+def _run(run: list[Row], anchor: str, share: int, *, opened: bool) -> str:
     top = run[0]
     told = story(top.span)
     asked = told.question if told else str(next(iter(top.span.inputs.values()), ""))
     name = f'<span class="name">{_safe(one_line(asked or top.span.name, 300))}</span>'
     name += f' <span class="dim">{_safe(one_line(top.span.name))}</span>' if asked else ""
-    steps = "".join(_steps(run[1:], number, share))
+    steps = "".join(_steps(run[1:], anchor, share))
     # The inputs and outputs of a run repeat what its stages show.
     own = "".join(_data(top.span, share, ("metadata",) if steps else _DATA))
-    inside = _told(told, f"{number}") if told else _measured(top.span)
+    inside = _told(told, anchor) if told else _measured(top.span)
     problem = f'<p class="bad">{_safe(top.span.error)}</p>' if top.span.error else ""
     return (
-        f'<details class="run"{"" if number else " open"}><summary>{name} {_outcome(top.span, told)} '
+        f'<details class="run"{" open" if opened else ""}><summary>{name} {_outcome(top.span, told)} '
         f'<span class="cost">{cost(top)}</span></summary><div class="inside">{problem}{_route(run)}{inside}'
         f'<h2>Steps</h2><div class="steps">{steps}{own}</div></div></details>'
     )
@@ -242,7 +245,7 @@ def _passage(one: SeenPassage, name: str) -> str:
     )
 
 
-def _steps(below: list[Row], number: int, share: int) -> Iterator[str]:
+def _steps(below: list[Row], anchor: str, share: int) -> Iterator[str]:
     """The steps as nested details; below a depth they stand side by side, which browsers prefer."""
     opened: list[int] = []
     for n, row in enumerate(below):
@@ -256,7 +259,7 @@ def _steps(below: list[Row], number: int, share: int) -> Iterator[str]:
         yield (
             f'<details><summary><div class="row"><span class="name">{_safe(one_line(row.span.name))}</span>'
             f'<span class="why" dir="auto">{_said(row.span)}{edge}</span><span class="cost">{cost(row)}</span>'
-            f'{_bar(row)}</div></summary><div class="inside">{_told(told, f"{number}-{n}") if told else ""}'
+            f'{_bar(row)}</div></summary><div class="inside">{_told(told, f"{anchor}-{n}") if told else ""}'
             f"{''.join(_data(row.span, share))}"
         )
         opened.append(depth)
