@@ -36,6 +36,10 @@ check: $(READY)  # what a change must pass besides the tests
 notebooks: $(READY)
 	$(BIN)/python notebooks/run.py
 
+docs: $(READY)  # into build/site; a warning fails it
+	rm -rf build/types && $(BIN)/python -m pip install -q --no-deps --no-build-isolation --target build/types .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(READY)
 	# The others need data of their own: see the head of each.
 	for figure in import_time graph_overhead demo example_questions; do $(BIN)/python benchmarks/$$figure.py || exit 1; done
