@@ -47,6 +47,7 @@ def drawing(source: str, *_: Any, **__: Any) -> str:
     """A Mermaid drawing as SVG; its colours are the page's."""
     import mmdr
 
+    source = re.sub(r"^\s*classDef .*$", "", source, flags=re.MULTILINE)  # the colours of the style sheet count
     svg = mmdr.render(source.replace("config:\n", "config:\n  look: classic\n")).svg()
     svg = re.sub(r"<style>.*?</style>|<defs>.*?</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' data-[\w-]+="[^"]*"', "", svg)
@@ -89,6 +90,7 @@ def _cell(text: str) -> str:
 def command_line() -> str:
     """Every command with its arguments and options, as the command line itself knows them."""
     import typer
+
     from artrag.interfaces.cli import app
 
     return "\n\n".join(_command(words, command) for words, command in commands(typer.main.get_command(app)))
@@ -199,8 +201,15 @@ def _output(output: Any) -> str:
     data = output.get("data", {})
     if "image/png" in data:
         return f'<img alt="" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
-    if "text/html" in data:  # in a frame: its style is its own
-        return f'<iframe title="output" srcdoc="{html.escape("".join(data["text/html"]))}"></iframe>'
+    if "image/svg+xml" in data:
+        svg = re.sub(r"<style.*?</style>", "", "".join(data["image/svg+xml"]), flags=re.DOTALL)  # it means the page
+        return svg.replace("\n", " ")
+    if "text/html" in data:
+        page = "".join(data["text/html"])
+        if "<style" not in page:
+            return page.replace("\n", " ")
+        grow = "this.style.height=this.contentDocument.documentElement.scrollHeight+24+'px'"  # its style is its own
+        return f'<iframe title="output" onload="{grow}" srcdoc="{html.escape(page)}"></iframe>'.replace("\n", "&#10;")
     text = "".join(output.get("text") or data.get("text/plain", ""))
     lines = html.escape(text, quote=False).strip("\n").replace("\n", "&#10;")  # a blank line would end the block
     return f"<pre><code>{lines}</code></pre>"

@@ -404,3 +404,70 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
     config = (ROOT / "mkdocs.yml").read_text("utf-8")
     assert "http" not in config.replace("https://github", "") and "font: false" in config
     assert "url(" not in (ROOT / "docs/assets/site.css").read_text("utf-8")
+
+
+# notebooks
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == kind]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_was_run_from_a_clean_kernel(path: Path) -> None:
+    code = cells(path, "code")
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} <= {"stream", "execute_result", "display_data"}
+    assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
+    pictures = [o for o in outputs if {"image/svg+xml", "image/png", "text/html"} & set(o.get("data", {}))]
+    assert len(pictures) >= 3, "pictures rather than walls of text"
+    assert max(len("".join(output.get("text", ""))) for output in outputs) < 2500
+    for cell in code:
+        compile("".join(cell["source"]), path.name, "exec")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_tells_nothing_of_the_machine_it_ran_on(path: Path) -> None:
+    text = path.read_text("utf-8")
+    told = re.findall(r"(?<![\w.<:/*+])/(?:home|root|tmp|usr|var|opt|Users|private|work)/[\w.-]+", text)
+    assert told == [] and "site-packages" not in text
+    assert not [cell for cell in cells(path, "code") if "execution" in cell["metadata"]]
+    assert len(text) < 400_000
+
+
+def test_the_samples_are_small_and_credited() -> None:
+    folder = ROOT / "examples/data"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+    credits = (folder / "README.md").read_text("utf-8")
+    for path in files:
+        named = path.relative_to(folder).parts[0]
+        assert f"`{named}`" in credits or f"`{named}/`" in credits or named == "README.md", named
+
+
+def test_notebooks_become_pages(tmp_path: Path) -> None:
+    made = [
+        {"cell_type": "markdown", "source": ["# Title\n", "\n", "About it.\n", "\n", "More."]},
+        {
+            "cell_type": "code",
+            "source": ["x = '<b>'"],
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": ["a < b\n", "\n", "c"]},
+                {"output_type": "execute_result", "data": {"text/html": ['<style>p{}</style><p>"hi"</p>']}},
+                {"output_type": "execute_result", "data": {"text/html": ["<table>\n\n</table>"]}},
+                {"output_type": "execute_result", "data": {"image/svg+xml": ["<svg>\n", "\n", "</svg>"]}},
+            ],
+        },
+    ]
+    path = tmp_path / "07_x.ipynb"
+    path.write_text(json.dumps({"cells": made}), "utf-8")
+    page = hooks().as_page(path)
+    assert page.startswith("# Title") and "```python\nx = '<b>'\n```" in page
+    shown = page[page.index('<div class="notebook-output">') :]
+    assert "a &lt; b&#10;&#10;c" in shown and "srcdoc" in shown and "&quot;hi&quot;" in shown
+    assert "<table>" in shown and "<svg>" in shown
+    assert "\n\n" not in shown.strip(), "a blank line would end the block"
