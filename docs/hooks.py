@@ -14,7 +14,9 @@ from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"changelog.md": "CHANGELOG.md", "model-card.md": "models/shipped/MODEL_CARD.md"}
+GRAPHS = ("ingest", "contextual_rag", "art", "routed", "simrag", "evaluate")
 _MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.MULTILINE)
+_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\((\.\./[^)\s]+)\)")
 _BOUNDS = {"ge": "from", "gt": "over", "le": "to", "lt": "under"}
 
 
@@ -39,8 +41,15 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill in what is generated."""
-    return _MARK.sub(lambda found: GENERATED[found[1]](), markdown)
+    """Fill in what is generated; links to files outside of the pages, good on a code host, become their words."""
+    written = _MARK.sub(lambda found: GENERATED[found[1]](), markdown)
+    here = (ROOT / "docs" / page.file.src_uri).parent
+
+    def inside(found: re.Match[str]) -> str:
+        target = (here / found[2].partition("#")[0]).resolve()
+        return found[1] if target.exists() and ROOT / "docs" not in (target, *target.parents) else found[0]
+
+    return _LINK.sub(inside, written)
 
 
 def drawing(source: str, *_: Any, **__: Any) -> str:
@@ -147,6 +156,18 @@ def _default(parameter: Any) -> str:
     return f" Default: `{value}`."
 
 
+def graph(name: str) -> Callable[[], str]:
+    """The Mermaid drawing of a graph, as the command line and Studio run it, by itself."""
+
+    def write() -> str:
+        from artrag.interfaces import wiring
+
+        made = getattr(wiring, f"wired_{name}")().compile()
+        return f"```mermaid\n{made.get_graph().draw_mermaid().strip()}\n```"
+
+    return write
+
+
 def modules(package: str) -> Callable[[], str]:
     """The reference of every module of a room, in the order of their names."""
 
@@ -222,5 +243,6 @@ GENERATED: dict[str, Callable[[], str]] = {
     "nodes": nodes,
     "notebooks": notebook_list,
     "tracing": modules("tracing"),
+    **{f"drawing-{name}": graph(name) for name in GRAPHS},
     "training": modules("training"),
 }
