@@ -133,7 +133,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_python_runs(page: Path, indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With stand-ins for the embedded models; `test_python_runs_on_the_embedded_models` has the models themselves."""
+    """With stand-ins for the embedded models; `test_the_quickstart_runs_as_it_stands` has the models themselves."""
     work(tmp_path, monkeypatch)
     embedder, real = HashedWords(), artrag.models.load_chat
     chat = AnsweringChat(lambda _: "It means downstream occlusion [1]. Answer: 4")
@@ -142,14 +142,6 @@ def test_python_runs(page: Path, indexed: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(wiring, "load_chat", lambda *_, **__: chat)
     monkeypatch.setattr(wiring, "load_embedder", lambda *_, **__: embedder)
     shutil.copytree(indexed, ".artrag/index")
-    run(page)
-
-
-@pytest.mark.local
-@pytest.mark.parametrize("page", [ROOT / "docs/quickstart.md", ROOT / "README.md"], ids=lambda page: page.stem)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_python_runs_on_the_embedded_models(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work(tmp_path, monkeypatch)
     run(page)
 
 
@@ -294,8 +286,9 @@ def test_commands_are_told_apart() -> None:
 
 
 @pytest.mark.local
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_quickstart_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its shell blocks, one after another, with the embedded models; those with other models are left out."""
+    """Shell, then Python, in one folder, with the embedded models; lines that name other models are left out."""
     work(tmp_path, monkeypatch)
     (tmp_path / "bin").mkdir()
     artrag_ = tmp_path / "bin/artrag"
@@ -311,6 +304,7 @@ def test_the_quickstart_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.Mo
     assert done.returncode == 0, done.stderr
     assert "229 chunks of 30 documents" in done.stdout and "Passages (* cited)" in done.stdout
     assert (tmp_path / ".artrag/trace/trace.html").is_file()
+    run(ROOT / "docs/quickstart.md")
 
 
 # data
