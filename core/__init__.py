@@ -4,7 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from artrag.graphs import build_art, build_contextual_rag, build_evaluate, build_ingest, build_routed, build_simrag
+    from artrag.answer import Answer
+    from artrag.graphs import (
+        build_art,
+        build_chat,
+        build_contextual_rag,
+        build_evaluate,
+        build_ingest,
+        build_routed,
+        build_simrag,
+    )
     from artrag.protocols import Asker, Doubt, Subquestion, System, Truster
     from artrag.settings import Settings
 
@@ -12,6 +21,7 @@ __version__ = "0.1.0"
 
 # Loaded on first use: importing artrag costs no more than importing langgraph.
 _HOME = {
+    "Answer": "artrag.answer",
     "Asker": "artrag.protocols",
     "Doubt": "artrag.protocols",
     "Settings": "artrag.settings",
@@ -19,6 +29,7 @@ _HOME = {
     "System": "artrag.protocols",
     "Truster": "artrag.protocols",
     "build_art": "artrag.graphs",
+    "build_chat": "artrag.graphs",
     "build_contextual_rag": "artrag.graphs",
     "build_evaluate": "artrag.graphs",
     "build_ingest": "artrag.graphs",
@@ -26,6 +37,7 @@ _HOME = {
     "build_simrag": "artrag.graphs",
 }
 __all__ = [
+    "Answer",
     "Asker",
     "Doubt",
     "Settings",
@@ -33,6 +45,7 @@ __all__ = [
     "System",
     "Truster",
     "build_art",
+    "build_chat",
     "build_contextual_rag",
     "build_evaluate",
     "build_ingest",

@@ -18,7 +18,7 @@ from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
 from artrag.errors import RemoteRefusedError
-from artrag.graphs import build_art, build_contextual_rag, build_ingest, build_routed
+from artrag.graphs import build_art, build_chat, build_contextual_rag, build_ingest, build_routed
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
@@ -36,13 +36,23 @@ SAMPLING = 0.7
 
 def wired_art() -> StateGraph[Any, Any, Any, Any]:
     """`art` on what the settings name; without an index the chat model reasons alone."""
-    return build_art(
-        chat=settings_chat(),
-        asker=SettingsAsker(),
-        truster=SettingsTruster(),
-        retriever=settings_retriever(),
-        sampler=settings_chat(temperature=SAMPLING),
-    )
+    return build_art(**wired_parts())
+
+
+def wired_chat() -> StateGraph[Any, Any, Any, Any]:
+    """`chat` on what the settings name."""
+    return build_chat(**wired_parts())
+
+
+def wired_parts() -> dict[str, Any]:
+    """What `build_art` takes, as the settings name it."""
+    return {
+        "chat": settings_chat(),
+        "asker": SettingsAsker(),
+        "truster": SettingsTruster(),
+        "retriever": settings_retriever(),
+        "sampler": settings_chat(temperature=SAMPLING),
+    }
 
 
 def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +11,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
+from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime, get_runtime
 
+from artrag.errors import StateError
 from artrag.settings import Settings
 from artrag.state import StageUsage
 from artrag.steps import Steps, arun, run
@@ -84,33 +86,51 @@ Body = Callable[[Any, Run], Steps[dict[str, Any]] | dict[str, Any]]
 class Node(Runnable[Any, dict[str, Any]]):
     """A body as a runnable; LangGraph makes the trace's step of it, so it makes none of its own."""
 
-    def __init__(self, stage: str, body: Body) -> None:
+    def __init__(self, stage: str, body: Body, tags: tuple[str, ...] = ()) -> None:
         self.name = self._stage = stage
-        self._body = body
+        self._body, self._tags = body, tags
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The keys that the body writes, and `usage`."""
         this = _begin(self._stage)
-        with _metered(ensure_config(config), this.meter):
-            made = self._body(input, this)
+        with _metered(ensure_config(config), this.meter, self._tags):
+            made = self._body(_Given(self._stage, input), this)
             update = run(made) if isinstance(made, Generator) else made
         return update | {"usage": this.usage()}
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
         this = _begin(self._stage)
-        with _metered(ensure_config(config), this.meter):
-            made = self._body(input, this)
+        with _metered(ensure_config(config), this.meter, self._tags):
+            made = self._body(_Given(self._stage, input), this)
             update = await arun(made) if isinstance(made, Generator) else made
         return update | {"usage": this.usage()}
 
 
-def node(stage: str, body: Body) -> Runnable[Any, dict[str, Any]]:
+class _Given(dict[str, Any]):
+    """The state that a node is given, whatever its schema is (a dict, a dataclass, a pydantic model)."""
+
+    def __init__(self, stage: str, state: Any) -> None:
+        super().__init__(state if isinstance(state, Mapping) else vars(state))
+        self._stage = stage
+
+    def __missing__(self, key: str) -> Any:
+        raise StateError(
+            f"{self._stage!r} reads {key!r}, and the state has none: put the node that writes it before this one; "
+            "begin a new thread where this one was written by another version"
+        )
+
+
+def node(stage: str, body: Body, *, quiet: bool = False) -> Runnable[Any, dict[str, Any]]:
     """A node from `body(state, run)`, a generator of calls or a plain function, that returns the keys it writes.
 
-    `usage` is added to them.
+    `usage` is added to them. What the models of a `quiet` node say is no part of an answer: LangGraph's stream of
+    messages leaves it out.
+
+    Raises:
+        StateError: when it runs, the state lacks what the body reads.
     """
-    return Node(stage, body)
+    return Node(stage, body, (TAG_NOSTREAM,) if quiet else ())
 
 
 def _begin(stage: str) -> Run:
@@ -127,9 +147,9 @@ def _runtime() -> Runtime[Any] | None:
 
 
 @contextmanager
-def _metered(config: RunnableConfig, meter: Meter) -> Iterator[None]:
+def _metered(config: RunnableConfig, meter: Meter, tags: tuple[str, ...]) -> Iterator[None]:
     """Hand the meter to every call made below, in this thread or task and in those it starts."""
-    token = var_child_runnable_config.set(merge_configs(config, {"callbacks": [meter]}))
+    token = var_child_runnable_config.set(merge_configs(config, {"callbacks": [meter], "tags": list(tags)}))
     try:
         yield
     finally:

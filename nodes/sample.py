@@ -54,4 +54,4 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
                 candidates.append(Candidate(stage="sample", text=cited))
         return {"candidates": candidates}
 
-    return node("sample", body)
+    return node("sample", body, quiet=True)

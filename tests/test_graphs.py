@@ -606,6 +606,13 @@ DRAWN = {
     "ingest": lambda: artrag.build_ingest(embedder=None),  # type: ignore[arg-type]
     "contextual_rag": lambda: artrag.build_contextual_rag(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "art": lambda: art(ScriptedChat(), retriever=ScriptedRetriever(found=[])),
+    "chat": lambda: artrag.build_chat(
+        chat=ScriptedChat(),
+        asker=ScriptedAsker(),
+        truster=ScriptedTruster({}),
+        retriever=ScriptedRetriever(found=[]),
+        sampler=ScriptedChat(),
+    ),
     "evaluate": lambda: artrag.build_evaluate([artrag.System("direct", ScriptedChat())]),
     "routed": lambda: artrag.build_routed(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "simrag": lambda: artrag.build_simrag(teacher=ScriptedChat(), embedder=None),  # type: ignore[arg-type]
@@ -619,7 +626,7 @@ def test_a_sampler_stands_before_refine() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_readme_draws_the_graph_as_it_is(name: str) -> None:
+def test_the_pages_draw_the_graph_as_it_is(name: str) -> None:
     drawing = DRAWN[name]().compile().get_graph().draw_mermaid().strip()
-    readme = Path(ROOT / "README.md").read_text("utf-8")
-    assert f"<!-- {name} -->\n```mermaid\n{drawing}\n```" in readme
+    page = Path(ROOT / ("docs/agent-apps.md" if name == "chat" else "README.md")).read_text("utf-8")
+    assert f"<!-- {name} -->\n```mermaid\n{drawing}\n```" in page

@@ -18,6 +18,7 @@ VARIABLES = {
     "instructed": {"question"},
     "pose": {"context", "passage", "answer"},
     "contextualize": {"document", "chunk"},
+    "standalone": {"conversation", "question"},
     "contextualize_document": {"document"},
     "direct": {"question"},
     "doubt": {"passages", "question", "draft"},
