@@ -16,6 +16,7 @@ class Answer:
         answer: its `[n]` are the numbers of the sources, or the words of the abstention.
         confidence: the probability that it is right, 0 to 1; None where nobody was asked to trust it.
         abstained: no answer was trusted enough.
+        doubt: why the draft was doubted, or not.
         decision: which answer was chosen, and why.
         refined: the draft was doubted and rewritten.
         sources: the cited passages, by number.
@@ -26,6 +27,7 @@ class Answer:
     answer: str
     confidence: float | None
     abstained: bool
+    doubt: str
     decision: str
     refined: bool
     sources: list[Source]
@@ -40,6 +42,7 @@ class Answer:
             answer=state["answer"],
             confidence=state.get("confidence") if state.get("stop_reason") else None,
             abstained=bool(state.get("abstained")),
+            doubt=state.get("refine_reason") or "",
             decision=state.get("decision") or "",
             refined=bool(state.get("rounds")),
             sources=_sources(state.get("passages") or [], citations),

@@ -1,14 +1,14 @@
 """chat: [standalone] -> `art` -> reply: questions and answers on a thread, as messages."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 
 from artrag import nodes
-from artrag.graphs.doubt import add_doubt
+from artrag.graphs.doubt import add_doubt, after_receive
 from artrag.protocols import Asker, Truster
 from artrag.settings import Settings
 from artrag.state import ChatInput, ChatState
@@ -48,8 +48,3 @@ def build_chat(
     graph.add_edge("answer", "ask")
     graph.add_edge("reply", END)
     return graph
-
-
-def after_receive(state: ChatState) -> Literal["a follow-up", "a first question"]:
-    """Rewrite what may need its conversation to be understood."""
-    return "a follow-up" if state["follow_up"] else "a first question"

@@ -1,4 +1,4 @@
-"""ask -> {trust | [sample] -> refine -> trust}: what `art` does with a draft, for every graph that has one."""
+"""[standalone] -> ask -> {trust | [sample] -> refine -> trust}: what `art` does with a draft, whoever wrote it."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -10,17 +10,20 @@ from langgraph.graph import END, START, StateGraph
 from artrag import nodes
 from artrag.protocols import Asker, Truster
 from artrag.settings import Settings
-from artrag.state import QAState
+from artrag.state import ChatState, QAState
 
 
-def build_doubt(**parts: Any) -> StateGraph[QAState, Settings, QAState, QAState]:
-    """A draft of somebody else's to an answer with a confidence; `parts` are those of `add_doubt`.
+def build_doubt(*, chat: Runnable[Any, Any], **parts: Any) -> StateGraph[ChatState, Settings, ChatState, ChatState]:
+    """A draft of somebody else's to an answer with a confidence; the arguments are those of `build_art`.
 
-    It is given `question`, `draft`, `candidates` (the draft as the initial one) and `passages`.
+    It is given `question`, `draft`, `candidates` (the draft as the initial one), `passages`, and as `messages` the
+    conversation that ends with the question, with `follow_up` where something was said before it.
     """
-    graph = StateGraph(QAState, context_schema=Settings)
-    add_doubt(graph, **parts)
-    graph.add_edge(START, "ask")
+    graph = StateGraph(ChatState, context_schema=Settings)
+    graph.add_node("standalone", nodes.standalone(chat))
+    add_doubt(graph, chat=chat, **parts)
+    graph.add_conditional_edges(START, after_receive, {"a follow-up": "standalone", "a first question": "ask"})
+    graph.add_edge("standalone", "ask")
     return graph
 
 
@@ -54,6 +57,11 @@ def add_doubt(
         "trust", after_trust, {"not sure yet": "ask", "a person decides": "review", "answered": then}
     )
     graph.add_conditional_edges("review", after_review, {"one more round": "refine", "reviewed": then})
+
+
+def after_receive(state: ChatState) -> Literal["a follow-up", "a first question"]:
+    """Rewrite what may need its conversation to be understood."""
+    return "a follow-up" if state["follow_up"] else "a first question"
 
 
 def after_ask(state: QAState) -> Literal["doubted", "not doubted"]:

@@ -14,8 +14,8 @@ from artrag.state import ChatState
 def reply() -> Runnable[Any, Any]:
     """The last node of a chat: the answer as a message.
 
-    Its `additional_kwargs` hold `question`, `confidence`, `abstained`, `decision`, `refined`, `sources` and `citations`
-    as plain data (`artrag.Answer`), and `rewriting`; its `usage_metadata` the tokens of all calls.
+    Its `additional_kwargs` hold what `artrag.Answer` does as plain data (`confidence`, `abstained`, `decision`,
+    `sources`, ...), and `rewriting`; its `usage_metadata` the tokens of all calls.
 
     Reads `answer` and what is known about it; writes `messages`.
     """
