@@ -21,6 +21,7 @@ def recall(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """
 
     def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
+        run.tell("answering from memory")
         prompt = yield Call(prompts.load, None, ("instructed",))
         text = yield from say(chat, prompt.format_messages(question=state["question"]), run)
         return {"draft": text, "candidates": [Candidate(stage="initial", text=text)], "answer": text, "citations": []}

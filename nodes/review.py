@@ -45,6 +45,7 @@ def review() -> Runnable[Any, Any]:
             except UsageError as error:  # an exception would leave the thread stuck on this resume value
                 problem = str(error)
         if action == "refine":
+            run.tell("a person asked for one more round")
             return {
                 "needs_refining": True,
                 "refine_reason": "a person asked for one more round",
