@@ -273,12 +273,78 @@ def test_a_person_accepts_edits_or_asks_for_more() -> None:
     assert found["answer"] == "Cough." and found["stop_reason"] == "reviewed"
 
 
+NONSENSE: list[Any] = [
+    "banana",
+    "",
+    3,
+    True,
+    [],
+    "edit",
+    {"action": "edit"},
+    {"action": "edit", "text": "  "},
+    {"action": "edit", "text": 7},
+    {"action": "refine", "text": " "},
+    {"action": "refine", "text": ["more"]},
+    {"action": "accept", "candidate": 7},
+    {"action": "accept", "candidate": -1},
+    {"action": "accept", "candidate": True},
+    {"action": "accept", "candidate": "0"},
+    {"decisions": []},
+    {"decisions": [{"type": "approve"}, {"type": "approve"}]},
+    {"decisions": ["approve"]},
+    {"decisions": [{"type": "respond", "message": "Headache."}]},
+    {"decisions": [{"type": "edit", "edited_action": {"name": "answer", "args": {}}}]},
+    {"decisions": [{"type": "edit"}]},
+]
+
+
 def test_a_nonsense_resume_is_named_and_the_thread_goes_on() -> None:
     _, resume = reviewed(ScriptedChat("Cough."), 0.1)
-    for said in ("banana", {"action": "edit"}, {"action": "accept", "candidate": 7}, 3):
+    for said in NONSENSE:
         (stopped,) = resume(said)["__interrupt__"]
         assert "resume with 'accept'" in stopped.value["problem"] and repr(said) in stopped.value["problem"]
+        assert stopped.value["action_requests"][0]["description"].startswith(stopped.value["problem"])
+    assert resume({})["__interrupt__"]  # which LangGraph takes for no word at all
     assert resume("accept")["answer"] == "Cough."
+
+
+def test_a_person_says_what_one_more_round_should_settle() -> None:
+    chat = ScriptedChat("Cough.", "Nausea.")
+    _, resume = reviewed(chat, 0.1)
+    found = resume({"action": "refine", "text": " Which event did the 2019 trial name? "})
+    assert "- Which event did the 2019 trial name?" in chat.asked[1]
+    assert found["__interrupt__"][0].value["subquestions"][-1]["text"] == "Which event did the 2019 trial name?"
+    assert [c["score"] for c in found["__interrupt__"][0].value["candidates"]] == [0.4, 0.5]
+
+
+def test_clients_with_buttons_review_too() -> None:
+    from langchain.agents.middleware.human_in_the_loop import HITLRequest, HITLResponse
+    from pydantic import TypeAdapter
+
+    def request(found: Any) -> Any:
+        shown = {key: found[0].value[key] for key in ("action_requests", "review_configs")}
+        return TypeAdapter(HITLRequest).validate_python(shown)["action_requests"][0]
+
+    def response(**decision: Any) -> Any:
+        return TypeAdapter(HITLResponse).validate_python({"decisions": [decision]})
+
+    graph, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    shown = request(graph.get_state({"configurable": {"thread_id": "1"}}).interrupts)
+    assert shown["args"] == {"answer": "Cough."} and shown["description"].startswith(
+        "Which event?\nConfidence 0.40: only"
+    )
+    assert resume(response(type="approve"))["decision"] == "a person accepted the answer"
+    _, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    edited = resume(response(type="edit", edited_action={"name": "answer", "args": {"answer": "Headache."}}))
+    assert (edited["answer"], edited["decision"]) == ("Headache.", "a person wrote the answer")
+    chat = ScriptedChat("Cough.", "Nausea.", "Nausea!")
+    _, resume = reviewed(chat, 0.1)
+    assert (
+        request(resume(response(type="reject", message="In which trial?"))["__interrupt__"])["args"]["answer"]
+        == "Nausea."
+    )
+    assert "- In which trial?" in chat.asked[1]
+    assert request(resume(response(type="reject"))["__interrupt__"])["args"]["answer"] == "Nausea."
 
 
 def test_an_abstention_is_reviewed_with_its_candidate() -> None:
