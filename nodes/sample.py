@@ -4,9 +4,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from artrag import prompts
 from artrag.nodes.answer import draft_prompt
-from artrag.nodes.calling import say
+from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, own_words
 from artrag.state import Candidate, QAState
@@ -28,8 +27,7 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
             return {}
         passages = state.get("passages")
         name, values = draft_prompt(state["question"], passages, run)
-        prompt = yield Call(prompts.load, None, (name,))
-        messages = prompt.format_messages(**values)
+        messages = yield from messages_of(name, values, run.settings.answer_prompt)
         run.tell("sampling", samples=wanted)
 
         def once() -> str:

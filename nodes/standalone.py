@@ -6,12 +6,11 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
-from artrag import prompts
 from artrag.errors import PromptTooLongError
-from artrag.nodes.calling import say
+from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.state import ChatState
-from artrag.steps import Call, Steps
+from artrag.steps import Steps
 from artrag.text import codes, is_cjk, numbers
 
 TURNS = 6
@@ -35,9 +34,9 @@ def standalone(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
         turns = [turn for turn in map(_turn, state["messages"][:-1]) if turn][-TURNS:]
         if not turns:
             return {"rewriting": "the first question: taken as asked"}
-        prompt = yield Call(prompts.load, None, ("standalone",))
         while True:
-            messages = prompt.format_messages(conversation="\n".join(turns), question=asked)
+            values = {"conversation": "\n".join(turns), "question": asked}
+            messages = yield from messages_of("standalone", values, run.settings.standalone_prompt)
             try:
                 said = _question(str((yield from say(chat, messages, run))))
                 problem = _problem(said, asked, run)

@@ -91,6 +91,25 @@ def test_a_graph_speaks_with_ones_own_prompt(tmp_path: Path, monkeypatch: pytest
     assert chat.asked == ["Be brief.\nQ {x}?"]
 
 
+def test_the_settings_say_what_the_model_is_told_first() -> None:
+    from fakes import ScriptedAsker, ScriptedChat, ScriptedRetriever, ScriptedTruster, passage
+
+    chat, sampler = ScriptedChat("Cough.", "Nausea."), ScriptedChat("Fever.")
+    graph = artrag.build_art(
+        chat=chat,
+        sampler=sampler,
+        asker=ScriptedAsker(0.9),
+        truster=ScriptedTruster({}),
+        retriever=ScriptedRetriever(found=[passage("Nausea was seen.")]),
+    )
+    context = artrag.Settings(answer_prompt="Be brief. {x}\n", refine_prompt="Mend {it}.", samples=1)
+    graph.compile().invoke({"question": "Q?"}, context=context)
+    shipped = prompts.load("answer").format_messages(passages="[1] ", question="Q?")
+    assert chat.asked[0] == sampler.asked[0] and chat.asked[0].startswith("Be brief. {x}\n[1] <passage>")
+    assert shipped[0].text not in chat.asked[0] and shipped[2].text in chat.asked[0]  # the examples stay
+    assert chat.asked[1].startswith("Mend {it}.\n") and "Draft answer: Cough" in chat.asked[1]
+
+
 def test_roles_are_read_whatever_the_line_endings(tmp_path: Path) -> None:
     text = "# system \r\nA\r\n\r\n# human\r\n# Title\r\n{question}\r\n# ai\r\nB\r\n"
     said = prompts.load("solve", own(tmp_path, text)).format_messages(question="Q?")

@@ -183,6 +183,14 @@ async def test_forms_are_described(client: LangGraphClient, graph: str) -> None:
     assert all(field["description"] and field["examples"] for field in inputs.values())
     assert {"chat", "index", "k", "rounds", "review", "abstain_below"} <= set(settings)
     assert all(field["description"] for field in settings.values())
+    assert settings["chat"]["langgraph_type"] == "model"
+    prompted = {name: field["langgraph_nodes"] for name, field in settings.items() if "prompt" in name}
+    assert {name: nodes[0] for name, nodes in prompted.items()} == {
+        "answer_prompt": "answer",
+        "refine_prompt": "refine",
+        "standalone_prompt": "standalone",
+    }
+    assert all(settings[name]["langgraph_type"] == "prompt" and settings[name]["type"] == "string" for name in prompted)
     assert settings["k"]["maximum"] == 50 and settings["initial"]["enum"] == ["cot", "decomposition"]
 
 
@@ -313,6 +321,24 @@ async def test_a_person_reviews(client: LangGraphClient, said: OpenAIServer) -> 
     found = await run(client, thread, command={"resume": "accept"}, context=context)
     assert (found["stop_reason"], found["confidence"]) == ("reviewed", 1.0)
     assert found["answer"].startswith("After treatment") and not (await client.threads.get_state(thread))["next"]
+
+
+async def test_prompts_are_edited_in_the_form(client: LangGraphClient, said: OpenAIServer) -> None:
+    context = {"answer_prompt": "Speak like a {pirate}.", "refine_prompt": "Mend it.", "standalone_prompt": "Say it."}
+    said.script = ["They improved by 99 points."]
+    thread = await new_thread(client)
+    await run(client, thread, "chat", input=TURN, context=context)
+    said.script = [REWRITTEN]
+    await run(client, thread, "chat", input=FOLLOW_UP, context=context)
+    told = [body["messages"][0] for body in said.bodies]
+    assert [turn["role"] for turn in told] == ["system"] * 4
+    assert [turn["content"] for turn in told] == [
+        "Speak like a {pirate}.",
+        "Mend it.",
+        "Say it.",
+        "Speak like a {pirate}.",
+    ]
+    assert "<passage>" in said.asked[0] and "Draft answer: They improved by 99 points" in said.asked[1]
 
 
 async def test_a_second_question_starts_anew(client: LangGraphClient, said: OpenAIServer) -> None:
