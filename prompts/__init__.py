@@ -78,7 +78,7 @@ def _written(message: Any) -> tuple[str, str]:
     }
     if isinstance(message, BaseMessage) and message.type in roles.values():
         return message.type, str(message.text).replace("{", "{{").replace("}", "}}")
-    inner = getattr(message, "prompt", None)
+    inner: Any = getattr(message, "prompt", None)
     if type(message) in roles and getattr(inner, "template_format", "") == "f-string":
         return roles[type(message)], str(inner.template)
     raise PromptError(

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -412,3 +413,13 @@ async def test_documents_that_a_teacher_makes_nothing_of(
     assert "__error__" not in found, found
     assert (found["decision"], found["kept"]) == ("reject", 0) and found["proposed"] > 0
     assert "nothing to learn from" in found["outcome"]["why"] and Path(found["outcome"]["report"]).is_file()
+
+
+async def test_the_page_on_the_server_talks(address: str, said: OpenAIServer) -> None:
+    page = (ROOT / "docs" / "studio.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/studio.md", "exec"), names)  # noqa: S102
+    said.otherwise = lambda prompt: "How is PMP-417 cleared?" if "Last question: And how" in prompt else ANSWER
+    assert await names["talk"](address)
+    assert any("Question: How is PMP-417 cleared?" in asked for asked in said.asked)
