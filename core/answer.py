@@ -55,9 +55,7 @@ class Answer:
 
 
 def _sources(passages: Any, citations: list[Citation]) -> list[Source]:
-    first: dict[int, Citation] = {}
-    for citation in citations:
-        first.setdefault(citation["n"], citation)
+    places = {citation["n"]: citation for citation in citations}
     return [
         Source(
             n=n,
@@ -67,5 +65,5 @@ def _sources(passages: Any, citations: list[Citation]) -> list[Source]:
             end=cited["end"],
             text=passages[n - 1].page_content,
         )
-        for n, cited in sorted(first.items())
+        for n, cited in sorted(places.items())
     ]

@@ -138,7 +138,7 @@ def test_the_agents_own_context_is_no_setting() -> None:
     for schema, context in ((dict, {"user": "me"}), (Context, Context(user="me"))):
         agent = create_agent(
             Agent(calling("ask_documents", question=QUESTION), "Ok."),
-            [asking("Downstream.", settings=Settings(k=1))],
+            [asking("Downstream.")],
             context_schema=schema,  # type: ignore[type-var]
         )
         found = agent.invoke({"messages": [("user", "PMP-417?")]}, context=context)  # type: ignore[arg-type]
@@ -182,10 +182,16 @@ def finished(agent_says: Any, middleware: ArtMiddleware, *before: Any, **more: A
 
 
 def test_a_final_answer_is_doubted_refined_and_replaced() -> None:
-    first = AIMessage("It is the upstream valve.", id="said-1", response_metadata={"model": "m"}, name="agent")
+    first = AIMessage(
+        "It is the upstream valve.",
+        id="said-1",
+        response_metadata={"model": "m"},
+        additional_kwargs={"mine": 1},
+        name="agent",
+    )
     answer = finished(first, doubting("It is downstream occlusion.", doubts=[0.9]))[-1]
     assert (answer.text, answer.id, answer.name) == ("It is downstream occlusion.", "said-1", "agent")
-    assert answer.response_metadata == {"model": "m"}
+    assert answer.response_metadata == {"model": "m"} and answer.additional_kwargs["mine"] == 1
     about = answer.additional_kwargs
     assert (about["confidence"], about["refined"], about["abstained"]) == (0.9, True, False)
     assert about["doubt"] == "doubt 0.9" and "trusts the refined answer" in about["decision"]
@@ -297,13 +303,20 @@ def test_a_follow_up_is_understood_from_the_conversation() -> None:
     asker = Watching(0.1)
     before = [HumanMessage("Which alarms has the pump?"), AIMessage("PMP-417.")]
     chat_says = "What does PMP-417 mean on the pump?"
-    answer = finished("Downstream.", doubting(chat_says, asker=asker), *before)[-1]
+    middle = ArtMiddleware(
+        chat=(chat := ScriptedChat(chat_says)), asker=asker, truster=ScriptedTruster(SCORES), settings=Settings()
+    )
+    answer = finished([calling("manual", text="x"), "Downstream."], middle, *before, tools=[manual])[-1]
+    assert chat.asked[0].endswith(f"Assistant: PMP-417.\n\nLast question: {QUESTION}")
     assert asker.shown[0] == chat_says == answer.additional_kwargs["question"]
 
 
 PASSED: list[Any] = [
-    [HumanMessage(QUESTION), calling("manual", text="x")],
-    [HumanMessage(QUESTION), AIMessage("", invalid_tool_calls=[{"name": "x", "args": "{", "id": "1", "error": ""}])],
+    [HumanMessage(QUESTION), AIMessage("I look.", tool_calls=calling("manual", text="x").tool_calls)],
+    [
+        HumanMessage(QUESTION),
+        AIMessage("I look.", invalid_tool_calls=[{"name": "x", "args": "{", "id": "1", "error": ""}]),
+    ],
     [HumanMessage(QUESTION), AIMessage("  ")],
     [SystemMessage("Go."), AIMessage("Done.")],
     [HumanMessage("  "), AIMessage("Done.")],
@@ -327,7 +340,7 @@ def test_a_structured_response_passes() -> None:
     )
     found: Any = agent.invoke({"messages": [("user", QUESTION)]})
     assert found["structured_response"] == Found(meaning="downstream")
-    assert found["messages"][-1].text == '{"meaning": "downstream"}'
+    assert found["messages"][-1].text == '{"meaning": "downstream"}' and not found["messages"][-1].additional_kwargs
 
 
 def test_other_blocks_of_the_message_stay() -> None:
@@ -364,12 +377,29 @@ def test_the_settings_name_what_is_not_given(monkeypatch: pytest.MonkeyPatch) ->
     assert answer.text.endswith("36") and "12 * 3 = 35 (it is 36)" in answer.additional_kwargs["doubt"]
 
 
+async def test_the_agents_own_context_is_no_setting_of_the_middleware() -> None:
+    for way in ("invoke", "ainvoke"):
+        middle = ArtMiddleware(chat=ScriptedChat(), asker=ScriptedAsker(0.1), truster=ScriptedTruster(SCORES))
+        agent = create_agent(Agent("Upstream."), middleware=[middle], context_schema=dict)  # type: ignore[type-var]
+        given: Any = {"input": {"messages": [("user", QUESTION)]}, "context": {"user": "me"}}
+        found = await agent.ainvoke(**given) if way == "ainvoke" else agent.invoke(**given)
+        assert found["messages"][-1].additional_kwargs["confidence"] == 0.5
+
+
 def test_a_prompted_asker_asks_the_live_chat() -> None:
     chat = ScriptedChat('{"refine": true, "reason": "hm"}', "Downstream.")
     middle = ArtMiddleware(chat=chat, truster=ScriptedTruster(SCORES), settings=Settings(asker="prompted"))
     agent = create_agent(Agent("Upstream."), middleware=[middle])
     answer = agent.invoke({"messages": [("user", QUESTION)]})["messages"][-1]
     assert answer.additional_kwargs["doubt"] == "hm" and len(chat.asked) == 2
+
+
+def test_a_prompted_truster_asks_the_live_chat() -> None:
+    chat = ScriptedChat('{"refine": false, "reason": "fine"}', "90", "80")
+    middle = ArtMiddleware(chat=chat, settings=Settings(asker="prompted", truster="prompted", samples=2))
+    agent = create_agent(Agent("Upstream."), middleware=[middle])
+    about = agent.invoke({"messages": [("user", QUESTION)]})["messages"][-1].additional_kwargs
+    assert (about["confidence"], about["doubt"]) == (0.8, "fine") and not chat.script
 
 
 # the plain functions
@@ -406,7 +436,7 @@ def test_without_langgraph(server: OpenAIServer, folder: Path, corpus: Path, tin
 async def test_without_langgraph_and_awaited(server: OpenAIServer, folder: Path, corpus: Path) -> None:
     answers = await asyncio.gather(*(artrag.aask("What does PMP-417 mean?", index=folder) for _ in range(3)))
     assert {answer.answer for answer in answers} == {"It means downstream occlusion [1]."}
-    assert (await artrag.asearch("PMP-417", index=folder, k=1))[0].document == "manual.md"
+    assert [one.document for one in await artrag.asearch("PMP-417", index=folder, k=1)] == ["manual.md"]
 
 
 async def test_ingesting_is_awaited(corpus: Path, tiny_encoder_folder: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_first_question_is_answered_without_rewriting() -> None:
     assert about["citations"][0]["sentence"] == "It means downstream occlusion." and "only one" in about["decision"]
     assert answer.usage_metadata == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     assert len(chat.asked) == 1 and "standalone" not in found["usage"]
-    assert json.loads(json.dumps(about)) == about
+    assert json.loads(json.dumps(about)) == about and "answer" not in about
 
 
 def test_a_follow_up_is_rewritten_from_the_conversation() -> None:
@@ -104,6 +104,14 @@ def test_a_model_that_fails_to_rewrite_is_told_in_the_stream() -> None:
     assert "ModelCallError" in last and "the reply was empty" in last and "taken as asked" in last
     with pytest.raises(ModelCallError):
         said(built(ScriptedChat(ConnectionError("down"))).compile(), HumanMessage(FIRST), retries=0)
+
+
+def test_what_was_no_question_need_not_become_one() -> None:
+    chat = ScriptedChat("Occlusion.", "Tell me how PMP-417 is cleared.", "Open the clamp.")
+    graph = built(chat).compile(checkpointer=InMemorySaver())
+    said(graph, HumanMessage(FIRST))
+    found = said(graph, HumanMessage("Tell me how it is cleared."), standalone_prompt="Make it whole.")
+    assert found["question"] == "Tell me how PMP-417 is cleared." and chat.asked[1].startswith("Make it whole.\nConv")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
+from pydantic import BaseModel
 
 import artrag
 from artrag import Settings, Subquestion, nodes
@@ -287,7 +289,7 @@ NONSENSE: list[Any] = [
     {"action": "refine", "text": ["more"]},
     {"action": "accept", "candidate": 7},
     {"action": "accept", "candidate": -1},
-    {"action": "accept", "candidate": True},
+    {"action": "accept", "candidate": False},
     {"action": "accept", "candidate": "0"},
     {"decisions": []},
     {"decisions": [{"type": "approve"}, {"type": "approve"}]},
@@ -350,7 +352,9 @@ def test_clients_with_buttons_review_too() -> None:
 def test_an_abstention_is_reviewed_with_its_candidate() -> None:
     graph = art(ScriptedChat("Cough."), 0.1, scores={"Cough": 0.1}).compile(checkpointer=InMemorySaver())
     thread: Any = {"configurable": {"thread_id": "1"}}
-    graph.invoke({"question": "Which event?"}, thread, context=Settings(review=True))
+    (shown,) = graph.invoke({"question": "Which event?"}, thread, context=Settings(review=True))["__interrupt__"]
+    assert shown.value["answer"].startswith("I cannot answer")
+    assert shown.value["action_requests"][0]["args"] == {"answer": "Cough."}
     found = graph.invoke(Command(resume="accept"), thread, context=Settings(review=True))
     assert found["answer"] == "Cough." and not found["abstained"]
 
@@ -656,6 +660,27 @@ def test_nodes_work_in_other_peoples_graphs() -> None:
     assert graph.compile().invoke({"question": "Q?", "mine": "kept"})["mine"] == "kept"
     alone = nodes.ask(ScriptedAsker(0.7)).invoke({"question": "Q?", "draft": "A."})
     assert alone["needs_refining"] and alone["refine_probability"] == 0.7
+
+
+@dataclass
+class Record:
+    question: str
+    draft: str = "A."
+    refine_probability: float = 0.0
+
+
+class Model(BaseModel):
+    question: str
+    draft: str = "A."
+    refine_probability: float = 0.0
+
+
+@pytest.mark.parametrize("schema", [Record, Model])
+def test_nodes_take_states_of_any_kind(schema: Any) -> None:
+    graph = StateGraph(schema)
+    graph.add_node("ask", nodes.ask(ScriptedAsker(0.7)))
+    graph.add_edge(START, "ask")
+    assert graph.compile().invoke({"question": "Q?"})["refine_probability"] == 0.7
 
 
 def test_as_a_subgraph_it_takes_its_parents_context_in_stride() -> None:
