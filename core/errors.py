@@ -4,6 +4,7 @@
     ├── UsageError               what was asked cannot be done as asked (exit code 2)
     │   ├── QuestionError          the question is blank or longer than the model's window
     │   ├── SettingsError          an unknown setting, or a value out of range
+    │   ├── StateError             a graph's state lacks what a node reads
     │   ├── UnknownModelError      a model reference that names nothing
     │   ├── RemoteRefusedError     a remote model or tracer under `local_only`
     │   ├── PromptError            a prompt file that is missing or malformed
@@ -51,6 +52,10 @@ class QuestionError(UsageError):
 
 class SettingsError(UsageError):
     """An unknown setting, or a value out of range."""
+
+
+class StateError(UsageError):
+    """A graph's state lacks what a node reads."""
 
 
 class UnknownModelError(UsageError):

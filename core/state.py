@@ -3,8 +3,12 @@
 from typing import Annotated, Any, Literal
 
 from langchain_core.documents import Document
+from langchain_core.messages import AnyMessage
+from langgraph.graph.message import Messages, add_messages
 from pydantic import Field
 from typing_extensions import TypedDict  # the one of Python 3.11 gives pydantic, and so Studio, no schema
+
+from artrag.errors import QuestionError
 
 Stage = Literal["initial", "refined", "sample", "edited"]
 
@@ -37,6 +41,17 @@ class Citation(TypedDict):
     end: int
     sentence: str
     support: float
+
+
+class Source(TypedDict):
+    """A cited passage: its number in the answer, where it stands, and its words."""
+
+    n: int
+    passage: str
+    document: str
+    start: int
+    end: int
+    text: str
 
 
 class StageUsage(TypedDict):
@@ -108,6 +123,44 @@ class QAState(TypedDict, total=False):
     rounds: Annotated[int, Field(description="Refinements made.")]
     due: Annotated[float, Field(description="Unix time at which the run must be over; 0: no limit.")]
     usage: Annotated[dict[str, StageUsage], add_usage]
+
+
+def add_turns(old: Messages, new: Messages) -> Messages:
+    """Reducer of `messages`: LangGraph's own; what is no message is named.
+
+    Raises:
+        QuestionError: `new` holds something that is no message.
+    """
+    try:
+        return add_messages(old, new)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        said = str(error).splitlines()[0]
+        raise QuestionError(
+            f"the conversation holds something that is no message ({said}): write a turn as "
+            "{'role': 'user', 'content': 'the question'}"
+        ) from None
+
+
+class ChatInput(TypedDict):
+    """What `chat` takes."""
+
+    messages: Annotated[
+        list[AnyMessage],
+        Field(
+            description="The conversation so far, or the new turn of a thread; the last message asks.",
+            examples=[[{"type": "human", "content": "What does alarm PMP-417 mean?"}]],
+        ),
+        add_turns,
+    ]
+
+
+class ChatState(QAState, total=False):
+    """State of `chat`: that of `art` for the latest question, and the conversation."""
+
+    messages: Annotated[list[AnyMessage], Field(description="The conversation."), add_turns]
+    asked: Annotated[str, Field(description="The latest question in the person's own words.")]
+    follow_up: Annotated[bool, Field(description="The question stands in a conversation; the router only reads it.")]
+    rewriting: Annotated[str, Field(description="How the question was made of what was asked, or why it was not.")]
 
 
 class IngestInput(TypedDict, total=False):

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from artrag.graphs.art import build_art
+from artrag.graphs.chat import build_chat
 from artrag.graphs.contextual_rag import build_contextual_rag
 from artrag.graphs.ingest import build_ingest
 from artrag.graphs.routed import build_routed
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
     from artrag.graphs.evaluate import build_evaluate
     from artrag.graphs.simrag import build_simrag
 
-__all__ = ["build_art", "build_contextual_rag", "build_evaluate", "build_ingest", "build_routed", "build_simrag"]
+__all__ = [
+    "build_art",
+    "build_chat",
+    "build_contextual_rag",
+    "build_evaluate",
+    "build_ingest",
+    "build_routed",
+    "build_simrag",
+]
 
 # Loaded on first use: they bring along what trains, and what measures.
 _LATER = {"build_evaluate": "artrag.graphs.evaluate", "build_simrag": "artrag.graphs.simrag"}

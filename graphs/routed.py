@@ -29,15 +29,13 @@ def build_routed(
     graph.add_edge("receive", "retrieve")
     graph.add_edge("retrieve", "route")
     graph.add_conditional_edges(
-        "route", after_route, {"from passages": "answer", "by calculating": "answer", "from memory": "recall"}
+        "route", after_route, {"from passages or by calculating": "answer", "from memory": "recall"}
     )
     graph.add_edge("answer", END)
     graph.add_edge("recall", END)
     return graph
 
 
-def after_route(state: QAState) -> Literal["from passages", "by calculating", "from memory"]:
+def after_route(state: QAState) -> Literal["from passages or by calculating", "from memory"]:
     """Go the way that `route` found."""
-    if state["need"] == "retrieval":
-        return "from passages"
-    return "by calculating" if state["need"] == "arithmetic" else "from memory"
+    return "from memory" if state["need"] == "neither" else "from passages or by calculating"

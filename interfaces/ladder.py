@@ -25,8 +25,8 @@ from artrag.settings import Settings
 from artrag.steps import Call, Steps, arun, invoke, run
 
 REPLIES = "replies.jsonl"
-RAG = {"k", "fetch_k", "where", "initial", "max_question"}
-ART = RAG | {"rounds", "samples", "refine_above", "trust_margin", "abstain_below", "tool_calls"}
+RAG = {"k", "fetch_k", "where", "initial", "max_question", "answer_prompt"}
+ART = RAG | {"rounds", "samples", "refine_above", "trust_margin", "abstain_below", "tool_calls", "refine_prompt"}
 """Settings that the rungs read."""
 PLAIN = "none"
 """The context of an index without any."""

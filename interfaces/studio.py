@@ -10,6 +10,7 @@ from langgraph_sdk.runtime import ServerRuntime
 
 from artrag.interfaces.wiring import (
     wired_art,
+    wired_chat,
     wired_contextual_rag,
     wired_evaluate,
     wired_ingest,
@@ -35,6 +36,12 @@ def art(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Answer a question, doubt the answer, refine it, and say how far to trust it."""
     _check_settings(runtime)
     return wired_art().compile(name="art")
+
+
+def chat(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Answer the last question of a conversation as `art` does; follow-up questions are understood from it."""
+    _check_settings(runtime)
+    return wired_chat().compile(name="chat")
 
 
 def routed(runtime: ServerRuntime[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:

@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
-from artrag.graphs import build_art, build_contextual_rag, build_ingest, build_routed
+from artrag.graphs import build_art, build_chat, build_contextual_rag, build_ingest, build_routed
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
@@ -36,13 +36,23 @@ SAMPLING = 0.7
 
 def wired_art() -> StateGraph[Any, Any, Any, Any]:
     """`art` on what the settings name; without an index the chat model reasons alone."""
-    return build_art(
-        chat=settings_chat(),
-        asker=SettingsAsker(),
-        truster=SettingsTruster(),
-        retriever=settings_retriever(),
-        sampler=settings_chat(temperature=SAMPLING),
-    )
+    return build_art(**wired_parts())
+
+
+def wired_chat() -> StateGraph[Any, Any, Any, Any]:
+    """`chat` on what the settings name."""
+    return build_chat(**wired_parts())
+
+
+def wired_parts(chat: BaseChatModel | None = None) -> dict[str, Any]:
+    """What `build_art` takes, as the settings name it; a live `chat` stands in for theirs, and draws no samples."""
+    return {
+        "chat": chat or settings_chat(),
+        "asker": SettingsAsker(chat),
+        "truster": SettingsTruster(chat),
+        "retriever": settings_retriever(),
+        "sampler": None if chat else settings_chat(temperature=SAMPLING),
+    }
 
 
 def wired_contextual_rag() -> StateGraph[Any, Any, Any, Any]:
@@ -174,40 +184,46 @@ def _connected(url: str, local_only: bool) -> "QdrantIndex":
 
 
 class SettingsAsker:
-    """The Asker of the settings."""
+    """The Asker of the settings; a prompted one asks `chat`, or else their chat model."""
+
+    def __init__(self, chat: BaseChatModel | None = None) -> None:
+        self._chat = chat
 
     def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
-        asker = yield _opening(load_asker, current_settings().asker)
+        asker = yield _opening(load_asker, current_settings().asker, self._chat)
         doubt: Doubt = yield method(asker, "ask", question, draft, passages)
         return doubt
 
     def _limits(self, passages: Sequence[Document] | None = None) -> Steps[Mapping[str, float]]:
-        return (yield from _limits_of((yield _opening(load_asker, current_settings().asker)), passages))
+        return (yield from _limits_of((yield _opening(load_asker, current_settings().asker, self._chat)), passages))
 
     ask, aask = blocking(_ask), awaitable(_ask)
     limits, alimits = blocking(_limits), awaitable(_limits)
 
 
 class SettingsTruster:
-    """The Truster of the settings."""
+    """The Truster of the settings; a prompted one asks `chat`, or else their chat model."""
+
+    def __init__(self, chat: BaseChatModel | None = None) -> None:
+        self._chat = chat
 
     def _score(
         self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
     ) -> Steps[list[float]]:
-        truster = yield _opening(load_truster, current_settings().truster)
+        truster = yield _opening(load_truster, current_settings().truster, self._chat)
         scores: list[float] = yield method(truster, "score", question, answers, passages)
         return scores
 
     def _confidence(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[float]:
-        truster = yield _opening(load_truster, current_settings().truster)
+        truster = yield _opening(load_truster, current_settings().truster, self._chat)
         confidence: float = yield method(truster, "confidence", question, answer, passages)
         return confidence
 
     def _limits(self, passages: Sequence[Document] | None = None) -> Steps[Mapping[str, float]]:
-        return (yield from _limits_of((yield _opening(load_truster, current_settings().truster)), passages))
+        return (yield from _limits_of((yield _opening(load_truster, current_settings().truster, self._chat)), passages))
 
     def _out_of_depth(self, question: str, answer: str, passages: Sequence[Document] | None = None) -> Steps[str]:
-        truster = yield _opening(load_truster, current_settings().truster)
+        truster = yield _opening(load_truster, current_settings().truster, self._chat)
         if not hasattr(truster, "out_of_depth"):
             return ""
         reason: str = yield method(truster, "out_of_depth", question, answer, passages)
@@ -219,9 +235,9 @@ class SettingsTruster:
     out_of_depth, aout_of_depth = blocking(_out_of_depth), awaitable(_out_of_depth)
 
 
-def _opening(load: Callable[..., Any], kind: str) -> Call:
+def _opening(load: Callable[..., Any], kind: str, chat: BaseChatModel | None) -> Call:
     """The call that opens a part; it may read weights, so an asynchronous run makes it in a thread."""
-    return Call(load, None, (kind,), {"chat": settings_chat()})
+    return Call(load, None, (kind,), {"chat": chat or settings_chat()})
 
 
 def _limits_of(part: Any, passages: Sequence[Document] | None) -> Steps[Mapping[str, float]]:

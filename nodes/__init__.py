@@ -12,11 +12,13 @@ from artrag.nodes.load import load
 from artrag.nodes.recall import recall
 from artrag.nodes.receive import receive
 from artrag.nodes.refine import refine
+from artrag.nodes.reply import reply
 from artrag.nodes.rerank import rerank
 from artrag.nodes.retrieve import retrieve
 from artrag.nodes.review import review
 from artrag.nodes.route import route
 from artrag.nodes.sample import sample
+from artrag.nodes.standalone import standalone
 from artrag.nodes.trust import trust
 
 __all__ = [
@@ -29,10 +31,12 @@ __all__ = [
     "recall",
     "receive",
     "refine",
+    "reply",
     "rerank",
     "retrieve",
     "review",
     "route",
     "sample",
+    "standalone",
     "trust",
 ]

@@ -5,13 +5,12 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
-from artrag import prompts
 from artrag.errors import PromptTooLongError, QuestionError
-from artrag.nodes.calling import say
+from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState
-from artrag.steps import Call, Steps
+from artrag.steps import Steps
 
 NOTHING_FOUND = "The passages do not say."
 
@@ -36,9 +35,9 @@ def answer(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
         run.tell("drafting")
         while True:
             name, values = draft_prompt(state["question"], passages, run)
-            prompt = yield Call(prompts.load, None, (name,))
+            messages = yield from messages_of(name, values, run.settings.answer_prompt)
             try:
-                draft = yield from say(chat, prompt.format_messages(**values), run)
+                draft = yield from say(chat, messages, run)
                 break
             except PromptTooLongError as error:
                 if not passages or len(passages) == 1:

@@ -23,9 +23,9 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
     """
 
     def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
-        passages = state.get("passages")
+        question, draft, passages = state["question"], state["draft"], state.get("passages")
         try:
-            doubt = yield method(asker, "ask", state["question"], state["draft"], passages)
+            doubt = yield method(asker, "ask", question, draft, passages)
             limits = (yield method(asker, "limits", passages)) if hasattr(asker, "limits") else {}
             if not isinstance(doubt, Doubt) or not math.isfinite(doubt.refine_probability):
                 raise TypeError(f"the Asker gave {doubt!r:.200} instead of a doubt")
@@ -37,7 +37,7 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
         reason = doubt.reason if not wanted or left > 0 else f"{doubt.reason}, but no round is left"
         return _decided(asked, doubt.refine_probability, wanted and left > 0, reason, run)
 
-    return node("ask", body)
+    return node("ask", body, quiet=True)
 
 
 def _decided(asked: list[SubquestionRecord], probability: float, refine: bool, reason: str, run: Run) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Calling a chat model so that a fault is retried, then named; a silent empty reply is a fault."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.runnables import Runnable
 
+from artrag import prompts
 from artrag.errors import ArtragError, ModelCallError, PromptTooLongError
 from artrag.nodes.circuit import circuit_of
 from artrag.nodes.node import Run
@@ -19,6 +21,15 @@ LONGEST_REPLY = 20_000
 """Characters of a reply that are read: what goes on longer runs away."""
 LONGEST_ASKED = 120.0
 """Seconds that a server may ask us to wait."""
+
+
+def messages_of(name: str, values: Mapping[str, str], system: str = "") -> Steps[list[BaseMessage]]:
+    """The prompt `name` with its values filled in; `system`, where given, stands in for its system message."""
+    prompt = yield Call(prompts.load, None, (name,))
+    messages: list[BaseMessage] = prompt.format_messages(**values)
+    if not system.strip():
+        return messages
+    return [SystemMessage(system.strip()), *(message for message in messages if message.type != "system")]
 
 
 def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Steps[str]:

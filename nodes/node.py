@@ -11,8 +11,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
+from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime, get_runtime
 
+from artrag.errors import StateError
 from artrag.settings import Settings
 from artrag.state import FIRST_STAGES, StageUsage
 from artrag.steps import Steps, arun, run
@@ -96,24 +98,26 @@ Body = Callable[[Any, Run], Steps[dict[str, Any]] | dict[str, Any]]
 class Node(Runnable[Any, dict[str, Any]]):
     """A body as a runnable; LangGraph makes the trace's step of it, so it makes none of its own."""
 
-    def __init__(self, stage: str, body: Body, *, last: bool) -> None:
+    def __init__(self, stage: str, body: Body, *, quiet: bool, last: bool) -> None:
         self.name = self._stage = stage
-        self._body, self._last = body, last
+        self._body, self._tags, self._last = body, (TAG_NOSTREAM,) if quiet else (), last
         use_langsmith()
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The keys that the body writes, and `usage`."""
-        this = self._begin(input)
-        with _metered(ensure_config(config), this.meter):
-            made = self._body(input, this)
+        given = _Given(self._stage, input)
+        this = self._begin(given)
+        with _metered(ensure_config(config), this.meter, self._tags):
+            made = self._body(given, this)
             update = run(made, this.until) if isinstance(made, Generator) else made
         return self._told(update, config, this)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
-        this = self._begin(input)
-        with _metered(ensure_config(config), this.meter):
-            made = self._body(input, this)
+        given = _Given(self._stage, input)
+        this = self._begin(given)
+        with _metered(ensure_config(config), this.meter, self._tags):
+            made = self._body(given, this)
             update = await arun(made, this.until) if isinstance(made, Generator) else made
         return self._told(update, config, this)
 
@@ -133,13 +137,31 @@ class Node(Runnable[Any, dict[str, Any]]):
         return this
 
 
-def node(stage: str, body: Body, *, last: bool = False) -> Runnable[Any, dict[str, Any]]:
+class _Given(dict[str, Any]):
+    """The state that a node is given, whatever its schema is (a dict, a dataclass, a pydantic model)."""
+
+    def __init__(self, stage: str, state: Any) -> None:
+        super().__init__(state if isinstance(state, Mapping) else vars(state))
+        self._stage = stage
+
+    def __missing__(self, key: str) -> Any:
+        raise StateError(
+            f"{self._stage!r} reads {key!r}, and the state has none: put the node that writes it before this one; "
+            "begin a new thread where this one was written by another version"
+        )
+
+
+def node(stage: str, body: Body, *, quiet: bool = False, last: bool = False) -> Runnable[Any, dict[str, Any]]:
     """A node from `body(state, run)`, a generator of calls or a plain function, that returns the keys it writes.
 
-    `usage` is added to them. Where the state says when the run is `due`, calls that last longer are given up; the
-    `last` stage has a tenth of the time for itself.
+    `usage` is added to them. What the models of a `quiet` node say is no part of an answer: LangGraph's stream of
+    messages leaves it out. Where the state says when the run is `due`, calls that last longer are given up; the `last`
+    stage has a tenth of the time for itself.
+
+    Raises:
+        StateError: when it runs, the state lacks what the body reads.
     """
-    return Node(stage, body, last=last)
+    return Node(stage, body, quiet=quiet, last=last)
 
 
 def _runtime() -> Runtime[Any] | None:
@@ -151,9 +173,9 @@ def _runtime() -> Runtime[Any] | None:
 
 
 @contextmanager
-def _metered(config: RunnableConfig, meter: Meter) -> Iterator[None]:
+def _metered(config: RunnableConfig, meter: Meter, tags: tuple[str, ...]) -> Iterator[None]:
     """Hand the meter to every call made below, in this thread or task and in those it starts."""
-    token = var_child_runnable_config.set(merge_configs(config, {"callbacks": [meter]}))
+    token = var_child_runnable_config.set(merge_configs(config, {"callbacks": [meter], "tags": list(tags)}))
     try:
         yield
     finally:

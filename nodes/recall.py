@@ -4,11 +4,10 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from artrag import prompts
-from artrag.nodes.calling import say
+from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.state import Candidate, QAState
-from artrag.steps import Call, Steps
+from artrag.steps import Steps
 
 
 def recall(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -21,8 +20,9 @@ def recall(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """
 
     def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
-        prompt = yield Call(prompts.load, None, ("instructed",))
-        text = yield from say(chat, prompt.format_messages(question=state["question"]), run)
+        run.tell("answering from memory")
+        messages = yield from messages_of("instructed", {"question": state["question"]})
+        text = yield from say(chat, messages, run)
         return {"draft": text, "candidates": [Candidate(stage="initial", text=text)], "answer": text, "citations": []}
 
     return node("recall", body)

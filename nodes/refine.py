@@ -7,14 +7,13 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
-from artrag import prompts
 from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError, DeadlineError, PromptTooLongError
-from artrag.nodes.calling import say
+from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState, SubquestionRecord
-from artrag.steps import Call, Steps, invoke
+from artrag.steps import Steps, invoke
 from artrag.working import read_steps
 
 MOST_PASSAGES = 8
@@ -39,15 +38,16 @@ def refine(
         rounds = state.get("rounds", 0) + 1
         done: dict[str, Any] = {"subquestions": asked, "rounds": rounds}
         run.tell("rewriting", round=rounds)
-        try:
-            prompt = yield Call(prompts.load, None, ("refine" if passages else "refine_solution",))
-        except DeadlineError as error:
-            return done | {"refine_failure": _failure(error)}
+        name = "refine" if passages else "refine_solution"
         while True:
             values = {"question": state["question"], "draft": state["draft"], "subquestions": _listed(asked, notes)}
             values |= {"passages": numbered(passages)} if passages else {}
             try:
-                text = yield from say(chat, prompt.format_messages(**values), run)
+                messages = yield from messages_of(name, values, run.settings.refine_prompt)
+            except DeadlineError as error:
+                return done | {"refine_failure": _failure(error)}
+            try:
+                text = yield from say(chat, messages, run)
                 break
             except PromptTooLongError as error:
                 if not passages or len(passages) <= len(state.get("passages") or []) or len(passages) == 1:

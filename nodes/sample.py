@@ -4,10 +4,9 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from artrag import prompts
 from artrag.errors import DeadlineError
 from artrag.nodes.answer import draft_prompt
-from artrag.nodes.calling import say
+from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, own_words
 from artrag.state import Candidate, QAState
@@ -30,10 +29,9 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
         passages = state.get("passages")
         name, values = draft_prompt(state["question"], passages, run)
         try:
-            prompt = yield Call(prompts.load, None, (name,))
+            messages = yield from messages_of(name, values, run.settings.answer_prompt)
         except DeadlineError:
             return {}
-        messages = prompt.format_messages(**values)
         run.tell("sampling", samples=wanted)
 
         def once() -> str:
@@ -61,4 +59,4 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
                 candidates.append(Candidate(stage="sample", text=cited))
         return {"candidates": candidates}
 
-    return node("sample", body)
+    return node("sample", body, quiet=True)

@@ -66,7 +66,7 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
             "needs_review": bool(stop) and run.settings.review and confidence < run.settings.review_below,
         }
 
-    return node("trust", body, last=True)
+    return node("trust", body, quiet=True, last=True)
 
 
 def _judged(

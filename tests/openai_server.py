@@ -39,7 +39,15 @@ class Weighed:
     tokens: tuple[dict[str, float], ...]
 
 
-Said = str | Fail | Garbage | After | Weighed
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Call a tool."""
+
+    tool: str
+    arguments: dict[str, Any]
+
+
+Said = str | Fail | Garbage | After | Weighed | Calls
 
 
 class OpenAIServer:
@@ -122,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"error": {"message": "told to fail", "type": "test", "code": None}}, said.status)
         if isinstance(said, Garbage):
             return self._send(b'{"id": "no JSON', "application/json")
+        if isinstance(said, Calls):
+            return self._json(_tool_call(said))
         weights = said.tokens if isinstance(said, Weighed) and body.get("logprobs") else None
         text = said.text if isinstance(said, Weighed) else said
         return self._stream(text, body) if body.get("stream") else self._json(_completion(text, weights))
@@ -162,6 +172,14 @@ def _completion(said: str, weights: tuple[dict[str, float], ...] | None) -> dict
         "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}],
         "usage": _usage(said),
     }
+
+
+def _tool_call(said: Calls) -> dict[str, Any]:
+    completion = _completion("", None)
+    function = {"name": said.tool, "arguments": json.dumps(said.arguments)}
+    completion["choices"][0]["message"]["tool_calls"] = [{"id": "call-1", "type": "function", "function": function}]
+    completion["choices"][0]["finish_reason"] = "tool_calls"
+    return completion
 
 
 def _token(likely: dict[str, float]) -> dict[str, Any]:

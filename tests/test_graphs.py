@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
+from pydantic import BaseModel
 
 import artrag
 from artrag import Settings, Subquestion, nodes
-from artrag.errors import DeadlineError, ModelCallError, PromptTooLongError, QuestionError, SettingsError
+from artrag.errors import ModelCallError, PromptTooLongError, QuestionError, SettingsError
 from artrag.state import QAState
 
 NAUSEA = passage("Nausea was the most common event.", "a.md")
@@ -273,18 +275,86 @@ def test_a_person_accepts_edits_or_asks_for_more() -> None:
     assert found["answer"] == "Cough." and found["stop_reason"] == "reviewed"
 
 
+NONSENSE: list[Any] = [
+    "banana",
+    "",
+    3,
+    True,
+    [],
+    "edit",
+    {"action": "edit"},
+    {"action": "edit", "text": "  "},
+    {"action": "edit", "text": 7},
+    {"action": "refine", "text": " "},
+    {"action": "refine", "text": ["more"]},
+    {"action": "accept", "candidate": 7},
+    {"action": "accept", "candidate": -1},
+    {"action": "accept", "candidate": False},
+    {"action": "accept", "candidate": "0"},
+    {"decisions": []},
+    {"decisions": [{"type": "approve"}, {"type": "approve"}]},
+    {"decisions": ["approve"]},
+    {"decisions": [{"type": "respond", "message": "Headache."}]},
+    {"decisions": [{"type": "edit", "edited_action": {"name": "answer", "args": {}}}]},
+    {"decisions": [{"type": "edit"}]},
+]
+
+
 def test_a_nonsense_resume_is_named_and_the_thread_goes_on() -> None:
     _, resume = reviewed(ScriptedChat("Cough."), 0.1)
-    for said in ("banana", {"action": "edit"}, {"action": "accept", "candidate": 7}, 3):
+    for said in NONSENSE:
         (stopped,) = resume(said)["__interrupt__"]
         assert "resume with 'accept'" in stopped.value["problem"] and repr(said) in stopped.value["problem"]
+        assert stopped.value["action_requests"][0]["description"].startswith(stopped.value["problem"])
+    assert resume({})["__interrupt__"]  # which LangGraph takes for no word at all
     assert resume("accept")["answer"] == "Cough."
+
+
+def test_a_person_says_what_one_more_round_should_settle() -> None:
+    chat = ScriptedChat("Cough.", "Nausea.")
+    _, resume = reviewed(chat, 0.1)
+    found = resume({"action": "refine", "text": " Which event did the 2019 trial name? "})
+    assert "- Which event did the 2019 trial name?" in chat.asked[1]
+    assert found["__interrupt__"][0].value["subquestions"][-1]["text"] == "Which event did the 2019 trial name?"
+    assert [c["score"] for c in found["__interrupt__"][0].value["candidates"]] == [0.4, 0.5]
+
+
+def test_clients_with_buttons_review_too() -> None:
+    from langchain.agents.middleware.human_in_the_loop import HITLRequest, HITLResponse
+    from pydantic import TypeAdapter
+
+    def request(found: Any) -> Any:
+        shown = {key: found[0].value[key] for key in ("action_requests", "review_configs")}
+        return TypeAdapter(HITLRequest).validate_python(shown)["action_requests"][0]
+
+    def response(**decision: Any) -> Any:
+        return TypeAdapter(HITLResponse).validate_python({"decisions": [decision]})
+
+    graph, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    shown = request(graph.get_state({"configurable": {"thread_id": "1"}}).interrupts)
+    assert shown["args"] == {"answer": "Cough."} and shown["description"].startswith(
+        "Which event?\nConfidence 0.40: only"
+    )
+    assert resume(response(type="approve"))["decision"] == "a person accepted the answer"
+    _, resume = reviewed(ScriptedChat("Cough."), 0.1)
+    edited = resume(response(type="edit", edited_action={"name": "answer", "args": {"answer": "Headache."}}))
+    assert (edited["answer"], edited["decision"]) == ("Headache.", "a person wrote the answer")
+    chat = ScriptedChat("Cough.", "Nausea.", "Nausea!")
+    _, resume = reviewed(chat, 0.1)
+    assert (
+        request(resume(response(type="reject", message="In which trial?"))["__interrupt__"])["args"]["answer"]
+        == "Nausea."
+    )
+    assert "- In which trial?" in chat.asked[1]
+    assert request(resume(response(type="reject"))["__interrupt__"])["args"]["answer"] == "Nausea."
 
 
 def test_an_abstention_is_reviewed_with_its_candidate() -> None:
     graph = art(ScriptedChat("Cough."), 0.1, scores={"Cough": 0.1}).compile(checkpointer=InMemorySaver())
     thread: Any = {"configurable": {"thread_id": "1"}}
-    graph.invoke({"question": "Which event?"}, thread, context=Settings(review=True))
+    (shown,) = graph.invoke({"question": "Which event?"}, thread, context=Settings(review=True))["__interrupt__"]
+    assert shown.value["answer"].startswith("I cannot answer")
+    assert shown.value["action_requests"][0]["args"] == {"answer": "Cough."}
     found = graph.invoke(Command(resume="accept"), thread, context=Settings(review=True))
     assert found["answer"] == "Cough." and not found["abstained"]
 
@@ -592,6 +662,27 @@ def test_nodes_work_in_other_peoples_graphs() -> None:
     assert alone["needs_refining"] and alone["refine_probability"] == 0.7
 
 
+@dataclass
+class Record:
+    question: str
+    draft: str = "A."
+    refine_probability: float = 0.0
+
+
+class Model(BaseModel):
+    question: str
+    draft: str = "A."
+    refine_probability: float = 0.0
+
+
+@pytest.mark.parametrize("schema", [Record, Model])
+def test_nodes_take_states_of_any_kind(schema: Any) -> None:
+    graph = StateGraph(schema)
+    graph.add_node("ask", nodes.ask(ScriptedAsker(0.7)))
+    graph.add_edge(START, "ask")
+    assert graph.compile().invoke({"question": "Q?"})["refine_probability"] == 0.7
+
+
 def test_as_a_subgraph_it_takes_its_parents_context_in_stride() -> None:
     class Outer(QAState, total=False):
         pass
@@ -606,6 +697,13 @@ DRAWN = {
     "ingest": lambda: artrag.build_ingest(embedder=None),  # type: ignore[arg-type]
     "contextual_rag": lambda: artrag.build_contextual_rag(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "art": lambda: art(ScriptedChat(), retriever=ScriptedRetriever(found=[])),
+    "chat": lambda: artrag.build_chat(
+        chat=ScriptedChat(),
+        asker=ScriptedAsker(),
+        truster=ScriptedTruster({}),
+        retriever=ScriptedRetriever(found=[]),
+        sampler=ScriptedChat(),
+    ),
     "evaluate": lambda: artrag.build_evaluate([artrag.System("direct", ScriptedChat())]),
     "routed": lambda: artrag.build_routed(chat=ScriptedChat(), retriever=ScriptedRetriever(found=[])),
     "simrag": lambda: artrag.build_simrag(teacher=ScriptedChat(), embedder=None),  # type: ignore[arg-type]
@@ -619,80 +717,7 @@ def test_a_sampler_stands_before_refine() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_readme_draws_the_graph_as_it_is(name: str) -> None:
+def test_the_pages_draw_the_graph_as_it_is(name: str) -> None:
     drawing = DRAWN[name]().compile().get_graph().draw_mermaid().strip()
-    readme = Path(ROOT / "README.md").read_text("utf-8")
-    assert f"<!-- {name} -->\n```mermaid\n{drawing}\n```" in readme
-
-
-class SlowChat(ScriptedChat):
-    """Says the script, each line after a wait; a line that is a number is the wait before the next."""
-
-    waits: list[float] = []
-
-    def _generate(self, *args: Any, **kwargs: Any) -> Any:
-        time.sleep(self.waits.pop(0))
-        return super()._generate(*args, **kwargs)
-
-    async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
-        await asyncio.sleep(self.waits.pop(0))
-        return super()._generate(*args, **kwargs)
-
-
-def slow(*lines: tuple[str, float]) -> SlowChat:
-    chat = SlowChat(*(text for text, _ in lines))
-    chat.waits = [seconds for _, seconds in lines]
-    return chat
-
-
-@pytest.mark.parametrize("later", [False, True])
-async def test_at_the_deadline_the_best_answer_so_far_is_given(later: bool) -> None:
-    graph = art(slow(("Nausea.", 0.0), ("Cough.", 30.0)), 0.9, scores={"Nausea": 0.8}).compile()
-    began = time.monotonic()
-    inputs, context = {"question": "Which event?"}, {"deadline": 1.0}
-    found = await graph.ainvoke(inputs, context=context) if later else graph.invoke(inputs, context=context)
-    assert 0.8 < time.monotonic() - began < 1.4
-    assert (found["answer"], found["confidence"]) == ("Nausea.", 0.8)
-    assert found["stop_reason"] == "the deadline of 1 s is over"
-    assert "refine failed: DeadlineError: the time that this run may take is over" in found["decision"]
-
-
-@pytest.mark.parametrize("later", [False, True])
-async def test_a_deadline_before_any_draft_is_a_typed_error(later: bool) -> None:
-    graph = art(slow(("Nausea.", 30.0)), 0.1).compile()
-    with pytest.raises(DeadlineError, match="raise the setting 'deadline'"):
-        if later:
-            await graph.ainvoke({"question": "Which event?"}, context={"deadline": 0.2})
-        else:
-            graph.invoke({"question": "Which event?"}, context={"deadline": 0.2})
-
-
-async def test_samples_that_come_too_late_are_left_out() -> None:
-    graph = art(ScriptedChat("Nausea.", "Cough."), 0.9, sampler=slow(("Cold.", 30.0)), scores={"Nausea": 0.8})
-    found = await graph.compile().ainvoke({"question": "Which?"}, context={"deadline": 0.5, "samples": 1})
-    assert found["answer"] == "Nausea." and [c["stage"] for c in found["candidates"]] == ["initial"]
-
-
-def test_no_round_begins_after_the_deadline_and_the_next_question_has_its_own() -> None:
-    """The Truster is not sure, rounds are left, but there is no time."""
-
-    class Thoughtful(ScriptedTruster):
-        def confidence(self, question: str, answer: str, passages: Any = None) -> float:
-            time.sleep(0.6)
-            return super().confidence(question, answer, passages)
-
-    chat = ScriptedChat("Nausea.", "Cough.", "Rash.")
-    truster = Thoughtful({"Nausea": 0.4, "Cough": 0.3, "Rash": 0.7})
-    graph = art(chat, 0.9, 0.9, 0.1, truster=truster).compile(checkpointer=InMemorySaver())
-    thread: Any = {"configurable": {"thread_id": "1"}}
-    found = graph.invoke({"question": "Which?"}, thread, context={"deadline": 2.0, "rounds": 3})
-    assert found["rounds"] == 1 and found["stop_reason"] == "the deadline of 2 s is over"
-    assert found["answer"] == "Nausea." and len(found["candidates"]) == 2
-    again = graph.invoke({"question": "Which?"}, thread, context={"rounds": 0})
-    assert again["due"] == 0.0 and again["answer"] == "Rash."
-
-
-async def test_a_timeout_of_the_model_itself_is_a_fault_like_others() -> None:
-    chat = ScriptedChat(TimeoutError("no reply"), "Nausea.")
-    found = await art(chat, 0.1).compile().ainvoke({"question": "Which?"}, context={"deadline": 20})
-    assert found["answer"] == "Nausea."
+    page = Path(ROOT / ("docs/agent-apps.md" if name == "chat" else "README.md")).read_text("utf-8")
+    assert f"<!-- {name} -->\n```mermaid\n{drawing}\n```" in page

@@ -1,6 +1,7 @@
 """The house keeps its rooms: import directions, names, and what ends up in the wheel."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -134,3 +135,15 @@ def test_wheel_holds_one_top_level_package(tmp_path: Path) -> None:
     assert "artrag/py.typed" in names
     (entries,) = (name for name in names if name.endswith("entry_points.txt"))
     assert b"artrag.interfaces.cli:main" in zipfile.ZipFile(wheel).read(entries)
+
+
+def test_every_node_says_which_keys_it_reads() -> None:
+    for path in sorted((ROOT / "nodes").glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        factory = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == path.stem), None)
+        if factory is None:
+            continue
+        told = set(re.findall(r"`(\w+)`", ast.get_docstring(factory) or ""))
+        source = ast.unparse(tree)
+        read = set(re.findall(r"\bstate(?:\[|\.get\()'(\w+)'", source))
+        assert read - {"usage"} <= told, f"{path.name} reads {sorted(read - told)}, which its docstring does not name"

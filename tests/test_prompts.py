@@ -1,9 +1,13 @@
 """Prompt files: the shipped ones, a user's own, and what is wrong with a file."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import ROOT
+from langchain_core.load import dumps, loads
+from langchain_core.messages import AIMessage, SystemMessage
+from langchain_core.prompts import ChatPromptTemplate
 
 import artrag
 from artrag import prompts
@@ -18,6 +22,7 @@ VARIABLES = {
     "instructed": {"question"},
     "pose": {"context", "passage", "answer"},
     "contextualize": {"document", "chunk"},
+    "standalone": {"conversation", "question"},
     "contextualize_document": {"document"},
     "direct": {"question"},
     "doubt": {"passages", "question", "draft"},
@@ -90,6 +95,25 @@ def test_a_graph_speaks_with_ones_own_prompt(tmp_path: Path, monkeypatch: pytest
     assert chat.asked == ["Be brief.\nQ {x}?"]
 
 
+def test_the_settings_say_what_the_model_is_told_first() -> None:
+    from fakes import ScriptedAsker, ScriptedChat, ScriptedRetriever, ScriptedTruster, passage
+
+    chat, sampler = ScriptedChat("Cough.", "Nausea."), ScriptedChat("Fever.")
+    graph = artrag.build_art(
+        chat=chat,
+        sampler=sampler,
+        asker=ScriptedAsker(0.9),
+        truster=ScriptedTruster({}),
+        retriever=ScriptedRetriever(found=[passage("Nausea was seen.")]),
+    )
+    context = artrag.Settings(answer_prompt="Be brief. {x}\n", refine_prompt="Mend {it}.", samples=1)
+    graph.compile().invoke({"question": "Q?"}, context=context)
+    shipped = prompts.load("answer").format_messages(passages="[1] ", question="Q?")
+    assert chat.asked[0] == sampler.asked[0] and chat.asked[0].startswith("Be brief. {x}\n[1] <passage>")
+    assert shipped[0].text not in chat.asked[0] and shipped[2].text in chat.asked[0]  # the examples stay
+    assert chat.asked[1].startswith("Mend {it}.\n") and "Draft answer: Cough" in chat.asked[1]
+
+
 def test_roles_are_read_whatever_the_line_endings(tmp_path: Path) -> None:
     text = "# system \r\nA\r\n\r\n# human\r\n# Title\r\n{question}\r\n# ai\r\nB\r\n"
     said = prompts.load("solve", own(tmp_path, text)).format_messages(question="Q?")
@@ -123,6 +147,76 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str | bytes, 
     with pytest.raises(PromptError, match=complaint) as caught:
         prompts.load("solve", own(tmp_path, text))
     assert str(tmp_path / "solve.md") in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTRAG_PROMPTS", str(tmp_path / "promtps"))
+    with pytest.raises(PromptError, match="no folder of prompts at .*promtps.*unset ARTRAG_PROMPTS"):
+        prompts.load("solve")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PromptError, match="no folder of prompts"):
+        prompts.load("solve", tmp_path / "file")
+
+
+class Hub:
+    """Keeps prompts as a hub does: as LangChain's JSON."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def push_prompt(self, name: str, *, object: Any) -> None:
+        self.kept[name] = dumps(object)
+
+    def pull_prompt(self, name: str) -> Any:
+        return loads(self.kept[name], allowed_objects="core")
+
+
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_prompt_goes_to_a_hub_and_comes_back(name: str, tmp_path: Path) -> None:
+    hub = Hub()
+    hub.push_prompt("mine", object=prompts.load(name))
+    path = prompts.save(name, hub.pull_prompt("mine"), tmp_path / "deep")
+    assert path == tmp_path / "deep" / f"{name}.md"
+    assert prompts.load(name, tmp_path / "deep") == prompts.load(name)
+
+
+def test_a_pulled_prompt_is_what_the_model_is_told(tmp_path: Path) -> None:
+    pulled = ChatPromptTemplate.from_messages(
+        [SystemMessage('Say {"a": 1}.'), ("human", "Q: {question}"), AIMessage("Hm."), ("human", "{question} {{x}}")]
+    )
+    prompts.save("solve", pulled, tmp_path)
+    said = prompts.load("solve", tmp_path).format_messages(question="1+1?")
+    assert [(m.type, m.text) for m in said] == [
+        ("system", 'Say {"a": 1}.'),
+        ("human", "Q: 1+1?"),
+        ("ai", "Hm."),
+        ("human", "1+1? {x}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "complaint"),
+    [
+        ([("human", "{question} {more}")], "uses the variables .'more', 'question'."),
+        ([("human", "Solve it.")], "must use .'question'."),
+        ([("human", "{question}"), ("placeholder", "{history}")], "'MessagesPlaceholder' cannot be kept"),
+        ([("human", [{"type": "text", "text": "{question}"}])], "'HumanMessagePromptTemplate' cannot be kept"),
+        ([("human", "{question}\n# ai\nObey.")], "a line such as '# human' inside a message"),
+    ],
+)
+def test_a_prompt_that_cannot_take_the_place_is_refused(messages: Any, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=complaint):
+        prompts.save("solve", ChatPromptTemplate.from_messages(messages), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_template_languages_are_refused(tmp_path: Path) -> None:
+    mustache = ChatPromptTemplate.from_messages([("human", "{{question}}")], template_format="mustache")
+    with pytest.raises(PromptError, match="cannot be kept"):
+        prompts.save("solve", mustache, tmp_path)
+    with pytest.raises(PromptError, match="no prompt is called 'slove'"):
+        prompts.save("slove", prompts.load("solve"), tmp_path)
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """The real `langgraph dev` on 127.0.0.1, driven as Studio drives it: schemas, drawings, streams, reviews, threads."""
 
+import ast
+import json
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 from fakes import ROOT, json_lines
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from openai_server import OpenAIServer
 
 from artrag import build_ingest
@@ -23,7 +28,7 @@ from artrag.models import load_embedder
 
 pytestmark = pytest.mark.server
 
-GRAPHS = {"art", "contextual_rag", "evaluate", "ingest", "routed", "simrag"}
+GRAPHS = {"art", "chat", "contextual_rag", "evaluate", "ingest", "routed", "simrag"}
 EVALUATE = {"questions", "run", "systems", "indexes", "tuned", "at_once", "price", "against"}
 SIMRAG = {"paths", "run", "questions", "mix", "passages", "kinds", "rounds"}
 ANSWER = "After treatment participants improved by 4.2 points."
@@ -67,20 +72,31 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(chat: OpenAIServer, index: Path, tiny_encoder_folder: Path, log: Path) -> Iterator[str]:
-    """`langgraph dev` beside a copy of langgraph.json: what it writes stays out of the repository."""
-    shutil.copy(ROOT / "langgraph.json", log.parent)
-    port = free_port()
+def own_environment(chat: OpenAIServer, index: Path, tiny_encoder_folder: Path) -> dict[str, str]:
     hidden = ("ARTRAG_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {
+    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {
         "LANGGRAPH_CLI_NO_ANALYTICS": "1",
         "ARTRAG_CHAT": chat.reference,
         "ARTRAG_EMBEDDER": str(tiny_encoder_folder),
         "ARTRAG_INDEX": str(index),
         "ARTRAG_LOCAL_ONLY": "true",
     }
+
+
+@pytest.fixture(scope="module")
+def address(own_environment: dict[str, str], log: Path) -> Iterator[str]:
+    with serving(log, own_environment) as url:
+        yield url
+
+
+@contextmanager
+def serving(log: Path, environment: dict[str, str], **more: Any) -> Iterator[str]:
+    """`langgraph dev` beside a copy of langgraph.json: what it writes stays out of the repository."""
+    config = json.loads((ROOT / "langgraph.json").read_text("utf-8")) | more
+    (log.parent / "langgraph.json").write_text(json.dumps(config), "utf-8")
+    port = free_port()
     command = [str(Path(sys.executable).parent / "langgraph"), "dev", "--no-browser", "--no-reload"]
-    with log.open("w") as file:
+    with log.open("a") as file:
         server = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=log.parent,
@@ -163,11 +179,19 @@ async def test_all_graphs_are_served(client: LangGraphClient) -> None:
 async def test_forms_are_described(client: LangGraphClient, graph: str) -> None:
     schemas: Any = await client.assistants.get_schemas(await assistant(client, graph))
     inputs, settings = schemas["input_schema"]["properties"], schemas["context_schema"]["properties"]
-    wanted = {"ingest": {"paths", "index"}, "simrag": SIMRAG, "evaluate": EVALUATE}.get(graph, {"question"})
-    assert set(inputs) == wanted
+    wanted = {"ingest": {"paths", "index"}, "simrag": SIMRAG, "evaluate": EVALUATE, "chat": {"messages"}}
+    assert set(inputs) == wanted.get(graph, {"question"})
     assert all(field["description"] and field["examples"] for field in inputs.values())
     assert {"chat", "index", "k", "rounds", "review", "abstain_below"} <= set(settings)
     assert all(field["description"] for field in settings.values())
+    assert settings["chat"]["langgraph_type"] == "model"
+    prompted = {name: field["langgraph_nodes"] for name, field in settings.items() if "prompt" in name}
+    assert {name: nodes[0] for name, nodes in prompted.items()} == {
+        "answer_prompt": "answer",
+        "refine_prompt": "refine",
+        "standalone_prompt": "standalone",
+    }
+    assert all(settings[name]["langgraph_type"] == "prompt" and settings[name]["type"] == "string" for name in prompted)
     assert settings["k"]["maximum"] == 50 and settings["initial"]["enum"] == ["cot", "decomposition"]
 
 
@@ -209,6 +233,84 @@ async def test_tokens_are_streamed(client: LangGraphClient, said: OpenAIServer) 
     assert "".join(chunks) == ANSWER and len(chunks) >= 5
 
 
+REWRITTEN = "By how many points did participants of the Betadrug trial improve?"
+TURN = {"messages": [{"type": "human", "content": QUESTION["question"]}]}
+FOLLOW_UP = {"messages": [{"role": "user", "content": [{"type": "text", "text": "And of the Betadrug trial?"}]}]}
+
+
+async def test_a_conversation(client: LangGraphClient, said: OpenAIServer) -> None:
+    thread = await new_thread(client)
+    first = (await run(client, thread, "chat", input=TURN))["messages"]
+    assert [turn["type"] for turn in first] == ["human", "ai"] and first[1]["content"] == f"{ANSWER[:-1]} [1]."
+    about = first[1]["additional_kwargs"]
+    assert about["sources"][0]["document"] == "alphadrug.md" and 0 < about["confidence"] < 1
+    said.script = [REWRITTEN, "After treatment participants improved by 3.1 points."]
+    streamed: dict[str, list[str]] = {}
+    modes: Any = ["messages-tuple", "values"]
+    async for part in client.runs.stream(thread, "chat", input=FOLLOW_UP, stream_mode=modes):
+        if part.event == "messages":
+            message, about = part.data
+            streamed.setdefault(about["langgraph_node"], []).append(message["content"])
+        elif part.event == "values":
+            state = part.data
+    assert "".join(streamed["answer"]) == "After treatment participants improved by 3.1 points."
+    assert len(streamed["answer"]) >= 5 and set(streamed) == {"answer", "reply"} and len(streamed["reply"]) == 1
+    assert state["question"] == REWRITTEN and len(state["messages"]) == 4
+    answer = state["messages"][-1]
+    assert answer["additional_kwargs"]["sources"][0]["document"] == "betadrug.md"
+    assert answer["additional_kwargs"]["rewriting"] == "rewritten from the conversation"
+    found = await run(client, thread, "chat", input={"messages": [{"role": "assistant", "content": "Hm."}]})
+    assert found["__error__"]["error"] == "QuestionError" and "type 'ai'" in found["__error__"]["message"]
+
+
+@pytest.mark.parametrize("kept", ["default", "sqlite"])
+async def test_threads_outlive_the_server(
+    said: OpenAIServer, own_environment: dict[str, str], tmp_path: Path, kept: str
+) -> None:
+    log, more = tmp_path / "server.log", {}
+    if kept == "sqlite":
+        more = {"checkpointer": {"path": "artrag.interfaces.checkpoints.checkpointer"}}
+    context = {"review": True, "review_below": 1.0}
+    with serving(log, own_environment, **more) as url:
+        async with get_client(url=url) as client:
+            talk, waiting = await new_thread(client), await new_thread(client)
+            await run(client, talk, "chat", input=TURN)
+            await run(client, waiting, "chat", input=TURN, context=context)
+    said.script = [REWRITTEN, "After treatment participants improved by 3.1 points."]
+    with serving(log, own_environment, **more) as url:
+        async with get_client(url=url) as client:
+            found = await run(client, talk, "chat", input=FOLLOW_UP)
+            assert [turn["type"] for turn in found["messages"]] == ["human", "ai"] * 2, found
+            found = await run(client, waiting, "chat", command={"resume": "accept"}, context=context)
+            assert found["messages"][-1]["additional_kwargs"]["decision"] == "a person accepted the answer"
+            assert len(await client.threads.get_history(talk)) > 4
+            await client.threads.delete(talk)
+    assert (tmp_path / ".artrag" / "threads.sqlite").exists() is (kept == "sqlite")
+    assert "BlockingError" not in log.read_text() and "Blocking call" not in log.read_text()
+
+
+async def test_the_graphs_are_tools_of_mcp(address: str, said: OpenAIServer) -> None:
+    asked = QUESTION["question"]
+    async with (
+        streamable_http_client(f"{address}/mcp") as (read, write, *_),
+        ClientSession(read, write) as session,
+    ):
+        await session.initialize()
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        assert set(tools) == GRAPHS
+        assert all(len(str(tool.description)) > 50 and str(tool.description).endswith(".") for tool in tools.values())
+        assert tools["art"].input_schema["required"] == ["question"]
+        assert tools["art"].input_schema["properties"]["question"]["description"] == "The question to answer."
+        assert tools["chat"].input_schema["properties"]["messages"]["type"] == "string"  # the endpoint makes it one
+        for name, given in (("contextual_rag", QUESTION), ("art", QUESTION), ("chat", {"messages": asked})):
+            found: Any = await session.call_tool(name, given)
+            state = ast.literal_eval(found.content[0].text)  # the endpoint writes a state as Python does
+            assert not found.is_error and state["answer"] == f"{ANSWER[:-1]} [1]."
+            assert (state["confidence"] > 0) is (name != "contextual_rag")
+        found = await session.call_tool("art", {"question": " "})
+        assert found.is_error and found.content[0].text == "QuestionError"
+
+
 async def test_a_person_reviews(client: LangGraphClient, said: OpenAIServer) -> None:
     thread = await new_thread(client)
     context = {"review": True, "review_below": 1.0}
@@ -220,6 +322,24 @@ async def test_a_person_reviews(client: LangGraphClient, said: OpenAIServer) -> 
     found = await run(client, thread, command={"resume": "accept"}, context=context)
     assert (found["stop_reason"], found["confidence"]) == ("reviewed", 1.0)
     assert found["answer"].startswith("After treatment") and not (await client.threads.get_state(thread))["next"]
+
+
+async def test_prompts_are_edited_in_the_form(client: LangGraphClient, said: OpenAIServer) -> None:
+    context = {"answer_prompt": "Speak like a {pirate}.", "refine_prompt": "Mend it.", "standalone_prompt": "Say it."}
+    said.script = ["They improved by 99 points."]
+    thread = await new_thread(client)
+    await run(client, thread, "chat", input=TURN, context=context)
+    said.script = [REWRITTEN]
+    await run(client, thread, "chat", input=FOLLOW_UP, context=context)
+    told = [body["messages"][0] for body in said.bodies]
+    assert [turn["role"] for turn in told] == ["system"] * 4
+    assert [turn["content"] for turn in told] == [
+        "Speak like a {pirate}.",
+        "Mend it.",
+        "Say it.",
+        "Speak like a {pirate}.",
+    ]
+    assert "<passage>" in said.asked[0] and "Draft answer: They improved by 99 points" in said.asked[1]
 
 
 async def test_a_second_question_starts_anew(client: LangGraphClient, said: OpenAIServer) -> None:
@@ -293,3 +413,13 @@ async def test_documents_that_a_teacher_makes_nothing_of(
     assert "__error__" not in found, found
     assert (found["decision"], found["kept"]) == ("reject", 0) and found["proposed"] > 0
     assert "nothing to learn from" in found["outcome"]["why"] and Path(found["outcome"]["report"]).is_file()
+
+
+async def test_the_page_on_the_server_talks(address: str, said: OpenAIServer) -> None:
+    page = (ROOT / "docs" / "studio.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/studio.md", "exec"), names)  # noqa: S102
+    said.otherwise = lambda prompt: "How is PMP-417 cleared?" if "Last question: And how" in prompt else ANSWER
+    assert await names["talk"](address)
+    assert any("Question: How is PMP-417 cleared?" in asked for asked in said.asked)
