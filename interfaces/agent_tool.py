@@ -9,11 +9,13 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import Field
 
 from artrag.answer import Answer
-from artrag.errors import ModelCallError, QuestionError
+from artrag.errors import DeadlineError, ModelCallError, QuestionError, RetrievalError
 from artrag.interfaces.wiring import wired_art
 from artrag.settings import Settings
 
 Question = Annotated[str, Field(description="A whole question, understandable without the conversation.")]
+
+_OF_THE_CALL = (QuestionError, ModelCallError, RetrievalError, DeadlineError)
 
 
 def answer_tool(
@@ -25,8 +27,8 @@ def answer_tool(
 ) -> BaseTool:
     """A tool that answers a question; its artifact is `artrag.Answer` as plain data, also in checkpoints.
 
-    A blank question, and a model that gives no usable reply, come back to the agent as an error it can act on; what
-    only the developer can mend (a wrong setting, a missing index) is raised.
+    A blank question, a model or retriever that fails, and a deadline come back to the agent as an error it can act on;
+    what only the developer can mend (a wrong setting, a missing index) is raised.
 
     Args:
         graph: a compiled `art`, `contextual_rag` or `routed`; none: `art` on what the settings name.
@@ -39,13 +41,13 @@ def answer_tool(
     def ask(question: Question) -> tuple[str, dict[str, Any]]:
         try:
             return _shown(answering.invoke({"question": question}, context=settings or Settings()))
-        except (QuestionError, ModelCallError) as error:
+        except _OF_THE_CALL as error:
             raise ToolException(str(error)) from error
 
     async def aask(question: Question) -> tuple[str, dict[str, Any]]:
         try:
             return _shown(await answering.ainvoke({"question": question}, context=settings or Settings()))
-        except (QuestionError, ModelCallError) as error:
+        except _OF_THE_CALL as error:
             raise ToolException(str(error)) from error
 
     return StructuredTool.from_function(

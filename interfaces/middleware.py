@@ -1,5 +1,6 @@
 """Ask, Refine, Trust as middleware of `langchain.agents.create_agent`, for the agent's final answer."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,21 +57,23 @@ class ArtMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def after_model(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
         """Replace the final answer by the one that is trusted."""
-        given = _given(state)
+        settings = self._settings or Settings()
+        given = _given(state, settings)
         if given is None:
             return None
-        return _said(state["messages"][-1], self._doubt.invoke(given, context=self._settings or Settings()))
+        return _said(state["messages"][-1], self._doubt.invoke(given, context=settings))
 
     async def aafter_model(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
         """As `after_model`."""
-        given = _given(state)
+        settings = self._settings or Settings()
+        given = _given(state, settings)
         if given is None:
             return None
-        found = await self._doubt.ainvoke(given, context=self._settings or Settings())
+        found = await self._doubt.ainvoke(given, context=settings)
         return _said(state["messages"][-1], found)
 
 
-def _given(state: Mapping[str, Any]) -> dict[str, Any] | None:
+def _given(state: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
     """What there is to doubt; None where the last message is no final answer in words to a person's question."""
     *before, last = state["messages"]
     asked = next((n for n in range(len(before) - 1, -1, -1) if before[n].type == "human"), None)
@@ -87,6 +90,7 @@ def _given(state: Mapping[str, Any]) -> dict[str, Any] | None:
         "candidates": [Candidate(stage="initial", text=draft)],
         "passages": _passages(before[asked + 1 :]) or _passages(before[:asked]) or None,
         "rounds": 0,
+        "due": time.time() + settings.deadline if settings.deadline else 0.0,
     }
 
 

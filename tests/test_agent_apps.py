@@ -487,3 +487,31 @@ def test_a_failing_model_is_an_error_and_no_answer(server: OpenAIServer) -> None
 def test_an_embedder_of_ones_own_is_for_the_builders() -> None:
     with pytest.raises(SettingsError, match="'embedder' cannot be"):
         artrag.ingest("docs", index="x", embedder=HashedWords())
+
+
+async def test_a_deadline_and_a_failing_retriever_come_back_to_the_agent() -> None:
+    """The agent may ask again; the middleware gives its answer as it was."""
+
+    class Slow(ScriptedChat):
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(30)
+
+    class Broken(ScriptedRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> Any:
+            raise ConnectionError("down")
+
+    parts: Any = {"asker": ScriptedAsker(0.9), "truster": ScriptedTruster({})}
+    call: Any = {"type": "tool_call", "name": "ask_documents", "id": "1", "args": {"question": QUESTION}}
+    hurried = artrag.build_art(chat=Slow(), **parts).compile()
+    read = await answer_tool(hurried, settings=Settings(deadline=0.2)).ainvoke(call)
+    assert read.status == "error" and "the time that this run may take is over" in read.text
+    lost = artrag.build_art(chat=ScriptedChat(), retriever=Broken(found=[]), **parts).compile()
+    read = answer_tool(lost, settings=Settings(retries=0)).invoke(call)
+    assert read.status == "error" and "the retriever failed in 1 tries (ConnectionError: down)" in read.text
+    hurried_agent = create_agent(
+        Agent("It is upstream."),
+        middleware=[ArtMiddleware(chat=Slow(), **parts, settings=Settings(deadline=0.5))],
+    )
+    found = await hurried_agent.ainvoke({"messages": [("user", QUESTION)]})
+    answer = found["messages"][-1]
+    assert answer.text == "It is upstream." and "refine failed: DeadlineError" in answer.additional_kwargs["decision"]
