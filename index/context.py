@@ -87,9 +87,13 @@ def lead_of(text: str, longest: int = LONGEST_LEAD, path: str = "") -> str:
 def lead_beside(lead: str, chunk: str, path: str) -> str:
     """The lead without the lines that the chunk has itself: said twice, they would weigh twice.
 
-    Source code keeps them: there it helps that what a file defines weighs more (docs/experiments.md).
+    The chunk that begins the document has none: what comes after it does not situate it. Source code keeps all lines:
+    there it helps that what a file defines weighs more (docs/experiments.md).
     """
-    return lead if is_code(path) else "\n".join(line for line in lead.splitlines() if line not in chunk)
+    lines = lead.splitlines()
+    if is_code(path) or not lines:
+        return lead
+    return "" if lines[0] in chunk else "\n".join(line for line in lines if line not in chunk)
 
 
 def _filled(lines: list[str], room: int) -> str:

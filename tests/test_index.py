@@ -501,3 +501,21 @@ def test_loader_errors_are_typed(tmp_path: Path) -> None:
     rows = json_lines(tmp_path / "d.jsonl", [{"id": "a", "text": "x"}, {"id": "a", "text": "y"}])
     with pytest.raises(DocumentError, match="line 2.*repeats the id 'a'"):
         list(read(rows, "d.jsonl"))
+
+
+def test_the_beginning_of_a_document_is_not_told_what_comes_after_it(
+    build: Callable[..., Any], tmp_path: Path, embedder: HashedWords
+) -> None:
+    """In a document of two short sections each would else be found by the words of the other."""
+    note = tmp_path / "note.md"
+    note.write_text(
+        "# Greenhouse log\n\n## Watering\nThe beds are watered every second day.\n\n"
+        "## Pests\nAphids were found in May.\n",
+        "utf-8",
+    )
+    build(note)
+    with closing(Index.open(tmp_path / "index", embedder=embedder)) as index:
+        contexts = {chunk.text.split("\n")[-1]: chunk.context for chunk in index.chunks()}
+    first, second = (contexts[line] for line in ("The beds are watered every second day.", "Aphids were found in May."))
+    assert "Aphids" not in first and "Watering" in first
+    assert "watered" in second and "Pests" in second
