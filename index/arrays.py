@@ -67,7 +67,10 @@ def _member(mapped: mmap.mmap, member: zipfile.ZipInfo, kind: DTypeLike) -> NDAr
     if np.lib.format.read_magic(head) != (1, 0):
         raise ValueError(f"{member.filename!r} has an array header of another version")
     with _parsing:
-        shape, by_column, found = np.lib.format.read_array_header_1_0(head)
+        try:
+            shape, by_column, found = np.lib.format.read_array_header_1_0(head)
+        except Exception as error:  # it is read as Python is, and fails in as many ways
+            raise ValueError(f"{member.filename!r} has no array header ({type(error).__name__})") from None
     if found != np.dtype(kind) or by_column or any(length < 0 for length in shape):
         raise ValueError(f"{member.filename!r} is an array {shape!r} of {found}, not of {np.dtype(kind)}")
     at += head.tell()
