@@ -236,7 +236,9 @@ def pytest_help() -> str:
 
 @functools.cache
 def langgraph_help() -> str:
-    return subprocess.run(["langgraph", "dev", "--help"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-m", "langgraph_cli", "dev", "--help"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 HELP = {"pytest": pytest_help, "langgraph": langgraph_help}

@@ -111,10 +111,10 @@ def test_less_memory_admits_fewer(chat: LocalChat, steps: list[int], monkeypatch
     alone = [chat.invoke(question).text for question in QUESTIONS]
     steps.clear()
     token = 2 * 2 * 16 * chat._model.dtype.itemsize
-    monkeypatch.setattr(decoding, "MEMORY", 2 * 300 * token)  # three rows of 80 tokens and more
+    monkeypatch.setattr(decoding, "MEMORY", 2 * 300 * token)  # four rows of 75 tokens, three of 80 and more
     with ThreadPoolExecutor(16) as pool:
         assert [a.text for a in pool.map(chat.invoke, QUESTIONS)] == alone
-    assert 1 <= max(steps) <= 3
+    assert 1 <= max(steps) <= 4
 
 
 def test_too_many_callers_are_refused(chat: LocalChat, slow: threading.Event) -> None:
