@@ -131,7 +131,7 @@ def test_redacted_traces_hold_neither_mail_nor_keys_nor_numbers() -> None:
     with LangSmithServer() as server:
         run(server.environment(), ARTRAG_TRACE_REDACT="true")
     sent = b"".join(server.bodies)
-    for secret in (PERSON, KEY, NUMBER, "4111"):
+    for secret in (PERSON, KEY, NUMBER, NUMBER[:9]):
         assert secret.encode() not in sent, secret
     root = server.root()
     assert root["inputs"]["question"] == "Which event? Nausea was common. Ask [email], [secret], [number]."
