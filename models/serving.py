@@ -109,18 +109,17 @@ class Serving:
                 if not self._waiting and not decoding.rows and not self._changed.wait_for(lambda: self._waiting, IDLE):
                     self._thread = None
                     return
-            with torch.inference_mode():
-                self._admit(decoding)
-                self._settle(decoding)
-                try:
+            try:
+                with torch.inference_mode():
+                    self._admit(decoding)
                     decoding.step()
-                except BaseException as error:  # each caller is told; the next ones begin anew
                     for row in decoding.rows:
-                        settle(row.owner.answer, error)
-                    decoding = Decoding(self._model, self._rows)
+                        self._tell(row)
+                    self._settle(decoding)
+            except BaseException as error:  # each caller is told; the next ones begin anew
                 for row in decoding.rows:
-                    self._tell(row)
-                self._settle(decoding)
+                    settle(row.owner.answer, error)
+                decoding = Decoding(self._model, self._rows)
 
     def _admit(self, decoding: Decoding) -> None:
         """Let those in who come next, as far as there is room."""

@@ -286,3 +286,14 @@ def test_a_character_is_streamed_when_it_is_whole(chat: LocalChat) -> None:
     tokens = chat.get_token_ids("a€b")
     said = [chunk.text if (chunk := writing.add(token)) else "" for token in tokens]
     assert "".join(said) == "a€b" and "\ufffd" not in "".join(said) and "" in said
+
+
+def test_no_caller_waits_for_ever_whatever_fails(chat: LocalChat) -> None:
+    right = chat.invoke("again?").text
+    usual = chat._serving._ended
+    chat._serving._ended = lambda _: 1 // 0  # type: ignore[assignment]
+    for answer in [chat._serving.ask([5, 6], 3), chat._serving.ask([7, 8], 3)]:
+        with pytest.raises(ZeroDivisionError):
+            answer.result(20)
+    chat._serving._ended = usual
+    assert chat.invoke("again?").text == right
