@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from artrag.models.local_chat import place
 from artrag.training.lora_batches import Encoded
 
 Tokens = tuple[int, ...]
@@ -34,7 +35,7 @@ class Laid:
     Attributes:
         ids: the tokens, (n,).
         positions: of each, (n,).
-        sees: which tokens each one sees, (n, n).
+        hidden: what to add to the attention of one token to another, (n, n): 0 where it sees it, else the lowest number.
         before: the places whose next token is learned, (m,).
         targets: these next tokens, (m,).
         branch: to which branch each of them belongs, (m,).
@@ -42,7 +43,7 @@ class Laid:
 
     ids: Any
     positions: Any
-    sees: Any
+    hidden: Any
     before: Any
     targets: Any
     branch: Any
@@ -66,10 +67,12 @@ def laid(row: Encoded, device: str) -> Laid:
         positions += range(len(trunk), len(trunk) + len(asked) + len(answer))
         owner += [n] * (len(asked) + len(answer))
     own = torch.tensor(owner, device=device)
-    place = torch.arange(len(ids), device=device)
-    sees = (place[:, None] >= place) & ((own[:, None] == own) | (own == -1))
+    order = torch.arange(len(ids), device=device)
+    sees = (order[:, None] >= order) & ((own[:, None] == own) | (own == -1))
+    dtype = place()[1]  # what the attention is computed in
+    hidden = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill(~sees, torch.finfo(dtype).min)
     tensors = (torch.tensor(values, device=device) for values in (before, targets, branch))
-    return Laid(torch.tensor(ids, device=device), torch.tensor(positions, device=device), sees, *tensors)
+    return Laid(torch.tensor(ids, device=device), torch.tensor(positions, device=device), hidden, *tensors)
 
 
 def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
@@ -82,7 +85,7 @@ def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
         logits = model(
             input_ids=one.ids[None],
             position_ids=one.positions[None],
-            attention_mask=one.sees[None, None],
+            attention_mask=one.hidden[None, None],
             logits_to_keep=one.before,
             use_cache=False,
         ).logits[0]
