@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from artrag.models.local_chat import place
 from artrag.training.lora_batches import Encoded
 
 Tokens = tuple[int, ...]
@@ -35,7 +34,7 @@ class Laid:
     Attributes:
         ids: the tokens, (n,).
         positions: of each, (n,).
-        hidden: what to add to the attention of one token to another, (n, n): 0 where it sees it, else the lowest number.
+        sees: which tokens each one sees, (n, n).
         before: the places whose next token is learned, (m,).
         targets: these next tokens, (m,).
         branch: to which branch each of them belongs, (m,).
@@ -43,7 +42,7 @@ class Laid:
 
     ids: Any
     positions: Any
-    hidden: Any
+    sees: Any
     before: Any
     targets: Any
     branch: Any
@@ -67,25 +66,25 @@ def laid(row: Encoded, device: str) -> Laid:
         positions += range(len(trunk), len(trunk) + len(asked) + len(answer))
         owner += [n] * (len(asked) + len(answer))
     own = torch.tensor(owner, device=device)
-    order = torch.arange(len(ids), device=device)
-    sees = (order[:, None] >= order) & ((own[:, None] == own) | (own == -1))
-    dtype = place()[1]  # what the attention is computed in
-    hidden = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill(~sees, torch.finfo(dtype).min)
+    place = torch.arange(len(ids), device=device)
+    sees = (place[:, None] >= place) & ((own[:, None] == own) | (own == -1))
     tensors = (torch.tensor(values, device=device) for values in (before, targets, branch))
-    return Laid(torch.tensor(ids, device=device), torch.tensor(positions, device=device), hidden, *tensors)
+    return Laid(torch.tensor(ids, device=device), torch.tensor(positions, device=device), sees, *tensors)
 
 
 def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
     """The sum over all answers of the mean over their tokens, divided by the number of rows."""
     import torch
 
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
     total: Any = 0.0
     for row in rows:
         one = laid(row, device)
+        hidden = torch.zeros(one.sees.shape, dtype=dtype, device=device).masked_fill(~one.sees, torch.finfo(dtype).min)
         logits = model(
             input_ids=one.ids[None],
             position_ids=one.positions[None],
-            attention_mask=one.hidden[None, None],
+            attention_mask=hidden[None, None],
             logits_to_keep=one.before,
             use_cache=False,
         ).logits[0]
