@@ -64,7 +64,8 @@ def write_part(folder: Path, part: Part) -> None:
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         json.dump(whole, out, ensure_ascii=False, indent=1)
-    os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
+    for made in (temporary, *(folder / name for name in part.files)):
+        os.chmod(made, 0o644)  # those of mkstemp and of safetensors are for their owner alone
     os.replace(temporary, folder / MANIFEST)
 
 

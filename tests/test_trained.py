@@ -506,11 +506,13 @@ def read_manifest(folder: Path) -> Part:
 
 def test_a_manifest_comes_back_and_its_checksums_are_those_of_the_weights(tmp_path: Path) -> None:
     (tmp_path / "w.json").write_text("{}", "utf-8")
+    (tmp_path / "w.json").chmod(0o600)
     part = Part("asker", "signals", files={"w.json": "anything"}, thresholds={"refine_above": 0.4}, options={"a": 1})
     write_part(tmp_path, part)
     back = read_part(tmp_path, "asker")
     assert replace(back, files={}) == replace(part, files={}) and len(back.files["w.json"]) == 64
     assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "w.json"]
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in tmp_path.iterdir()), "others may read them"
     edit(tmp_path, lambda data: data | {"unknown field": 1})
     assert read_part(tmp_path, "asker") == back
 
