@@ -35,7 +35,7 @@ from artrag.evaluation.scoring import Scored, score_rows
 from artrag.evaluation.thresholds import choose_margin, choose_threshold
 from artrag.models import EvidenceAsker, EvidenceTruster, load_asker, load_chat, load_truster
 from artrag.protocols import Asker, Truster
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_BASE
 from artrag.training.choosing import TOLERANCE
 from artrag.training.ngrams import NgramBaseline
 from artrag.training.worked import Plan, train_art
@@ -198,8 +198,8 @@ def baselines(
         table.add("random at the same rate", at_random(rate, drafts, refined))
         table.add("random at the same rate, trained Truster", at_random(rate, drafts, trusted))
         if where == ONE_EACH:
-            on_dev[EMBEDDED_CHAT], scored[EMBEDDED_CHAT] = score_rows(few_dev, read, read), score_rows(few, read, read)
-            limits |= prompted(table, on_dev[EMBEDDED_CHAT], scored[EMBEDDED_CHAT])
+            on_dev[EMBEDDED_BASE], scored[EMBEDDED_BASE] = score_rows(few_dev, read, read), score_rows(few, read, read)
+            limits |= prompted(table, on_dev[EMBEDDED_BASE], scored[EMBEDDED_BASE])
             wide = [with_samples(some, those) for some, those in ((few_dev, two(dev)), (few, rows))]
             votes(table, *(score_rows(those, *shipped[:2]).rows for those in wide))
         table.add("oracle", outcome(ours, plain["oracle"]))
@@ -247,7 +247,7 @@ def prompted(table: Table, dev: Scored, scored: Scored) -> dict[str, dict[str, f
     table.add("judge (expected grade), always refined", outcome(rows, policies(0.0, margin)["trust-only"]))
     chosen = policies(both["refine_above"], both["trust_margin"])
     table.add("prompted + judge", outcome(rows, chosen["ask+trust"]))
-    return {EMBEDDED_CHAT: both}
+    return {EMBEDDED_BASE: both}
 
 
 def votes(table: Table, dev: Sequence[ScoredRow], rows: Sequence[ScoredRow]) -> None:
@@ -321,7 +321,7 @@ def main() -> None:
     train, dev = (read_predictions(given.rows / f"{part}.jsonl") for part in ("train", "dev"))
     if "baselines" in given.only:
         told = lambda said: print(said, file=sys.stderr, flush=True)  # noqa: E731
-        read = Readings(given.rows / "readings.jsonl", EMBEDDED_CHAT, load_chat, told)
+        read = Readings(given.rows / "readings.jsonl", EMBEDDED_BASE, load_chat, told)
         baselines(train, dev, rows, shipped, read)
     if "forms" in given.only:
         split = json.loads((given.data / "gsm8k" / "resplit_1319.json").read_text("utf-8"))

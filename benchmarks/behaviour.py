@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from artrag.evaluation.intervals import bootstrap
 from artrag.models import LocalChat, load_chat
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_BASE
 from artrag.training.answerer import HOW, train_answerer
 from artrag.training.answerer_data import Example
 
@@ -97,7 +97,7 @@ def main() -> None:
     """Prompt, train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--base", default=EMBEDDED_CHAT)
+    parser.add_argument("--base", default=EMBEDDED_BASE)
     parser.add_argument("--rows", type=int, default=160)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()

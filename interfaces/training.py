@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from artrag.errors import UsageError
-from artrag.settings import EMBEDDED_CHAT, EMBEDDED_ENCODER
+from artrag.settings import EMBEDDED_BASE, EMBEDDED_ENCODER
 
 if TYPE_CHECKING:
     from artrag.evaluation.predictions import Prediction
@@ -79,7 +79,7 @@ def asker(
     more: More = None,
     dev: Dev = None,
     variant: VariantOption = "signals",
-    base: Base = EMBEDDED_CHAT,
+    base: Base = EMBEDDED_BASE,
     epochs: Epochs = 1,
     limit: Limit = None,
     reader: ReaderOption = "trained",
@@ -99,7 +99,7 @@ def truster(
     more: More = None,
     dev: Dev = None,
     variant: VariantOption = "signals",
-    base: Base = EMBEDDED_CHAT,
+    base: Base = EMBEDDED_BASE,
     epochs: Epochs = 1,
     limit: Limit = None,
     reader: ReaderOption = "trained",
@@ -193,7 +193,9 @@ def answerer(
     distractors: Annotated[
         int, typer.Option(min=0, max=9, help="Other passages beside a question's only one, at most.")
     ] = 3,
-    base: Annotated[str, typer.Option(help="The chat model that learns.")] = EMBEDDED_CHAT,
+    base: Annotated[
+        str, typer.Option(help="The chat model that learns; a trained answerer goes on learning.")
+    ] = EMBEDDED_BASE,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples.")] = 1,
     seed: Seed = 0,
     as_json: JsonOption = False,

@@ -203,7 +203,7 @@ def test_every_baseline_stands_in_both_tables(
     assert few["prompted (self-refine), its own word"]["accuracy"] == few["always refine"]["accuracy"]  # always 0.75
     assert few["oracle of 5"]["accuracy"][0] >= few["oracle"]["accuracy"][0] == few[replayed.TRAINED]["accuracy"][0]
     parts = {one["name"] for one in lines if one["figure"] == "parts" and one["over"] == replayed.ONE_EACH}
-    assert parts == {replayed.TRAINED, "n-grams", "evidence", replayed.EMBEDDED_CHAT}
+    assert parts == {replayed.TRAINED, "n-grams", "evidence", replayed.EMBEDDED_BASE}
 
 
 def live_row(n: int, *right: bool) -> Prediction:

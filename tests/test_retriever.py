@@ -18,7 +18,7 @@ from artrag.index.late import Late, as_int8
 from artrag.models import LocalEmbeddings, load_chat, load_embedder, references
 from artrag.models.encoder_model import open_encoder
 from artrag.models.local_embeddings import content_tokens
-from artrag.models.parts import MANIFEST, read_part
+from artrag.models.parts import MANIFEST, read_part, write_part
 from artrag.models.references import ModelReference, weights_folder
 from artrag.models.weights import ADAPTER
 from artrag.training import loop, retriever
@@ -118,6 +118,20 @@ def test_a_killed_training_goes_on_where_it_was(
     found = train_retriever(TRAIN, DEV, tmp_path, base=base, plan=TINY)
     assert {**found, "seconds": 0, "peak_memory_mb": 0} == {**trained[1], "seconds": 0, "peak_memory_mb": 0}
     assert (tmp_path / ADAPTER).read_bytes() == (trained[0] / ADAPTER).read_bytes()
+
+
+def test_a_trained_one_goes_on_learning(trained: tuple[Path, dict[str, Any]], base: str, tmp_path: Path) -> None:
+    folder, before = trained
+    plan = replace(TINY, epochs=1, rank=TINY.rank * 2)
+    found = train_retriever(TRAIN, DEV, tmp_path / "more", base=str(folder), plan=plan)
+    assert found["base_late"]["value"] == pytest.approx(before["late"]["value"], abs=0.04)  # kept in half precision
+    assert found["late"]["value"] >= found["base_late"]["value"] > before["base_late"]["value"]
+    part = read_part(tmp_path / "more", "retriever")
+    assert part.base == base and part.options["rank"] == TINY.rank
+    write_part(folder, replace(read_part(folder, "retriever"), kind="answerer"))
+    with pytest.raises(PartError, match="answerer"):
+        train_retriever(TRAIN, DEV, tmp_path / "other", base=str(folder), plan=plan)
+    write_part(folder, replace(read_part(folder, "answerer"), kind="retriever"))
 
 
 def test_twins_are_no_wrong_answers(base: str) -> None:

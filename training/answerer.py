@@ -16,15 +16,15 @@ from artrag.errors import TrainingDataError
 from artrag.evaluation.predictions import normal_question
 from artrag.models.causal_model import open_base
 from artrag.models.local_chat import place
-from artrag.models.parts import Part, check_base, read_part, sha256, write_part
-from artrag.models.references import weights_folder
+from artrag.models.parts import Part, sha256, write_part
+from artrag.models.references import ModelReference, base_reference, weights_folder
 from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_BASE
 from artrag.training.answerer_data import Example, rows_of
 from artrag.training.branches import branches_loss
 from artrag.training.loop import CHECKPOINT, Plan, Run
-from artrag.training.lora import add_lora, check_extra, save_adapter
+from artrag.training.lora import add_lora, begun_from, check_extra, save_adapter, take_adapter
 
 HOW = Plan(epochs=1, rate=5e-4, batch=4, warmup=0.05, rank=16, window=1024, evaluations=4, patience=4)
 """A row of the batch is up to 8 examples with the same passages."""
@@ -36,8 +36,7 @@ def train_answerer(
     dev: Sequence[Example],
     out: Path,
     *,
-    base: str = EMBEDDED_CHAT,
-    start: Path | None = None,
+    base: str = EMBEDDED_BASE,
     plan: Plan = HOW,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,8 +46,7 @@ def train_answerer(
         train: examples of any of the four tasks.
         dev: other ones, about other passages; they choose the checkpoint.
         out: folder of the part.
-        base: reference of the chat model.
-        start: folder of an answerer whose weights are trained on; none: new ones.
+        base: reference of the chat model; where it has a trained answerer, that one's weights are trained on.
         plan: how to train.
         progress: told how far it is.
 
@@ -57,16 +55,16 @@ def train_answerer(
 
     Raises:
         TrainingDataError: nothing fits, or a question of dev is in train.
-        PartError: `start` is no answerer of this base model.
+        PartError: the answerer named with the base is none, or not of this base model.
         MissingExtraError: the extra `train` is not installed.
     """
     check_apart(train, dev)
     check_extra()
     import torch
-    from safetensors.torch import load_file
 
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
+    start, base = ModelReference.parse(base).part, base_reference(base)
     folder = weights_folder(base, progress=progress)
     device, _ = place()
     with torch.random.fork_rng():
@@ -82,12 +80,10 @@ def train_answerer(
             raise TrainingDataError(
                 f"{len(learn)} rows to learn from and {len(check)} of dev fit {window} tokens: give shorter or more"
             )
-        rank = int(_begun(start, folder).options["rank"]) if start else plan.rank
+        rank = int(begun_from(start, "answerer", folder).options["rank"]) if start else plan.rank
         model = add_lora(model, rank, "CAUSAL_LM")
         if start:
-            from peft import set_peft_model_state_dict
-
-            set_peft_model_state_dict(model, {name: one.float() for name, one in load_file(start / ADAPTER).items()})
+            take_adapter(model, start)
         model = model.to(device)
         each = sum(len(row) // 2 for row in [*learn, *check]) / (len(learn) + len(check))
         begun_at = sha256(start / ADAPTER) if start else ""
@@ -129,12 +125,6 @@ def _done(out: Path, mark: str) -> dict[str, Any] | None:
         return None
     told: dict[str, Any] = known["told"]
     return told if known["mark"] == mark and (out / ADAPTER).exists() else None
-
-
-def _begun(start: Path, base: Path) -> Part:
-    part = read_part(start, "answerer")
-    check_base(part, base_weights(base))
-    return part
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:

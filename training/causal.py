@@ -17,7 +17,7 @@ from artrag.models.parts import Part, probability, sha256, write_part
 from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER, base_weights
 from artrag.models.wheels import Progress
-from artrag.settings import EMBEDDED_CHAT
+from artrag.settings import EMBEDDED_BASE
 from artrag.training.causal_data import Labelled, asker_rows, labelled, truster_pairs
 from artrag.training.choosing import Choosing, Key, Known, choose, ranking_figures, sources, summary
 from artrag.training.loop import CHECKPOINT, Plan, Trained
@@ -35,7 +35,7 @@ def train_causal_asker(
     dev: Sequence[Prediction],
     out: Path,
     *,
-    base: str = EMBEDDED_CHAT,
+    base: str = EMBEDDED_BASE,
     epochs: int = 2,
     seed: int = 0,
     limit: int | None = None,
@@ -88,7 +88,7 @@ def train_causal_truster(
     dev: Sequence[Prediction],
     out: Path,
     *,
-    base: str = EMBEDDED_CHAT,
+    base: str = EMBEDDED_BASE,
     epochs: int = 2,
     seed: int = 0,
     limit: int | None = None,

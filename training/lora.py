@@ -13,7 +13,7 @@ from typing import Any
 from artrag.errors import MissingExtraError, TrainingDataError
 from artrag.models.causal_model import Head, open_base
 from artrag.models.local_chat import place
-from artrag.models.parts import sha256
+from artrag.models.parts import Part, PartKind, check_base, read_part, sha256
 from artrag.models.references import weights_folder
 from artrag.models.weights import ADAPTER, base_weights, quiet
 from artrag.models.wheels import Progress
@@ -129,6 +129,25 @@ def add_lora(model: Any, rank: int, task: str | None = None) -> Any:
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=task)
     with quiet():
         return get_peft_model(model, config)
+
+
+def begun_from(start: Path, kind: PartKind, folder: Path) -> Part:
+    """The part whose training goes on.
+
+    Raises:
+        PartError: it is of another kind, or of another base model than the one in `folder`.
+    """
+    part = read_part(start, kind)
+    check_base(part, base_weights(folder))
+    return part
+
+
+def take_adapter(model: Any, start: Path) -> None:
+    """Put a part's LoRA weights into a model that `add_lora` has made ready for the same rank."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, {name: one.float() for name, one in load_file(start / ADAPTER).items()})
 
 
 def save_adapter(model: Any, out: Path, base: str) -> None:

@@ -24,13 +24,13 @@ from artrag.models.encoder_model import open_encoder
 from artrag.models.local_chat import place
 from artrag.models.local_embeddings import content_tokens
 from artrag.models.parts import Part, sha256, write_part
-from artrag.models.references import weights_folder
+from artrag.models.references import ModelReference, base_reference, weights_folder
 from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
 from artrag.models.writing import inert
 from artrag.settings import EMBEDDED_ENCODER
 from artrag.training.loop import CHECKPOINT, Loss, Plan, Run, straight
-from artrag.training.lora import add_lora, check_extra, save_adapter
+from artrag.training.lora import add_lora, begun_from, check_extra, save_adapter, take_adapter
 from artrag.training.lora_batches import Encoded
 
 HOW = Plan(epochs=1, rate=4e-4, batch=1, warmup=0.04, rank=32, window=192, evaluations=5, patience=5)
@@ -123,17 +123,18 @@ def train_retriever(
         train: couples to learn from.
         dev: couples of other groups; they choose the checkpoint.
         out: folder of the part.
-        base: reference of the encoder.
+        base: reference of the encoder; where it has a trained retriever, that one's weights are trained on.
         plan: how to train; a `batch` is so many times 32 couples.
         limit: use at most so many couples of train.
         progress: told how far it is.
 
     Returns:
         `dense` and `late`, the share of dev's questions that find their passage first in a batch of 32, with intervals
-        and beside those of the base model (`base_dense`, `base_late`); losses, rows, steps, seconds and memory.
+        and beside those of the model before (`base_dense`, `base_late`); losses, rows, steps, seconds and memory.
 
     Raises:
         TrainingDataError: too few couples, or a group in both parts.
+        PartError: the retriever named with the base is none, or not of this base model.
         MissingExtraError: the extra `train` is not installed.
     """
     check_groups(train, dev)
@@ -143,7 +144,9 @@ def train_retriever(
     begun = time.monotonic()
     tell = progress or (lambda _what, _share: None)
     out.mkdir(parents=True, exist_ok=True)
+    start, base = ModelReference.parse(base).part, base_reference(base)
     folder = weights_folder(base, progress=progress)
+    rank = int(begun_from(start, "retriever", folder).options["rank"]) if start else plan.rank
     device, _ = place()
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
@@ -152,10 +155,15 @@ def train_retriever(
         learn, check = grouped(train, plan.seed)[: limit and max(1, limit // COUPLES)], grouped(dev, plan.seed)
         check = check[: MOST_DEV // COUPLES]
         learned, held = ([_encoded(tokenizer, window, batch) for batch in _told(side, tell)] for side in (learn, check))
-        model = add_lora(encoder, plan.rank).to(device)
+        model = add_lora(encoder, rank)
+        if start:
+            take_adapter(model, start)
+        model = model.to(device)
         content = torch.from_numpy(content_tokens(tokenizer)).to(device)
         before = _firsts(model, check, held, content, tokenizer.pad_token_id, device)
-        mark = sha256_of(json.dumps([sha256(base_weights(folder)), asdict(plan), learned, held]).encode()).hexdigest()
+        begun_at = sha256(start / ADAPTER) if start else ""
+        about = [sha256(base_weights(folder)), begun_at, asdict(plan), learned, held]
+        mark = sha256_of(json.dumps(about).encode()).hexdigest()
         run = Run(model, _loss(content, tokenizer.pad_token_id, device), plan, out, device, straight)
         trained = run.go(learned, held, {"in": len(train)}, mark, tell, "training the retriever")
         after = _firsts(model, check, held, content, tokenizer.pad_token_id, device)
@@ -170,7 +178,7 @@ def train_retriever(
         files=dict.fromkeys((ADAPTER, CONFIG), ""),
         figures=figures,
         data=[{"source": group, "couples": sum(one.group == group for one in train)} for group in groups],
-        options=asdict(plan),
+        options=asdict(plan) | {"rank": rank},
     )
     write_part(out, part)
     (out / CHECKPOINT).unlink()

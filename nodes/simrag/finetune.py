@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import Runnable
 
 from artrag.errors import TrainingDataError, UsageError
-from artrag.models.references import ModelReference, base_reference
+from artrag.models.references import ModelReference
 from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
@@ -68,7 +68,4 @@ def _train(state: SimragState, student: str, plan: Plan, tell: Any) -> dict[str,
         shutil.rmtree(out)  # weights of other pairs, which an earlier run with other arguments kept
     out.mkdir(parents=True, exist_ok=True)
     known.write_text(mark, "utf-8")
-    reference = ModelReference.parse(student)
-    return train_answerer(
-        learn, check, out, base=base_reference(student), start=reference.part, plan=plan, progress=tell
-    )
+    return train_answerer(learn, check, out, base=student, plan=plan, progress=tell)
