@@ -64,8 +64,8 @@ def write_part(folder: Path, part: Part) -> None:
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         json.dump(whole, out, ensure_ascii=False, indent=1)
-    for made in (temporary, *(folder / name for name in part.files)):
-        os.chmod(made, 0o644)  # those of mkstemp and of safetensors are for their owner alone
+    for made in (Path(temporary), *(folder / name for name in part.files)):
+        made.chmod(0o644)  # those of mkstemp and of safetensors are for their owner alone
     os.replace(temporary, folder / MANIFEST)
 
 
