@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ def answers(
 ) -> None:
     """Climb the ladder: prompt, retrieval, doubt, fine-tuning. What helps, by how much, at what cost."""
     from artrag.interfaces.running import execute, ready_models
-    from artrag.interfaces.wiring import wired_evaluate, wired_systems
+    from artrag.interfaces.wiring import wired_evaluate
     from artrag.models import load_embedder
 
     err = Console(stderr=True)
@@ -82,9 +82,10 @@ def answers(
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     live = _judge(judge, settings, run)
     embedder = load_embedder(settings.embedder, local_only=settings.local_only) if live else None
-    report = execute(lambda: wired_evaluate(embedder, live), state, settings, err)["report"]
+    state = execute(lambda: wired_evaluate(embedder, live), state, settings, err)
+    report = state["report"]
     if langsmith:
-        _sent(langsmith, wired_systems(settings, state), state, list(report["systems"]))
+        _sent(langsmith, state)
     if as_json:
         sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:
@@ -121,7 +122,7 @@ def _fetched(name: str, run: Path) -> str:
     return str(path)
 
 
-def _sent(name: str, systems: Mapping[str, Any], state: Mapping[str, Any], wanted: Sequence[str]) -> None:
+def _sent(name: str, state: Mapping[str, Any]) -> None:
     """Every system's answers as an experiment."""
     from langsmith.utils import LangSmithError
 
@@ -131,9 +132,7 @@ def _sent(name: str, systems: Mapping[str, Any], state: Mapping[str, Any], wante
 
     asked = read_questions(Path(state["questions"]))
     try:
-        as_experiments(
-            asked, kept(Path(state["run"]), asked, [systems[one] for one in wanted]), dataset=name, upload=True
-        )
+        as_experiments(asked, kept(Path(state["run"]), asked, state["rungs"]), dataset=name, upload=True)
     except LangSmithError as error:
         raise ArtragError(
             f"LangSmith did not take the run ({_first(error)}); it is kept in {state['run']!r}: {_KEYS}, and give the "

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from artrag import System, build_evaluate
-from artrag.errors import ModelCallError, UsageError
+from artrag.errors import ModelCallError, RunLockedError, UsageError
 from artrag.evaluation.answering import Answered, measures, quality
 from artrag.evaluation.causes import cause
 from artrag.evaluation.ladder import Ladder, Rung, ladder
@@ -96,6 +99,72 @@ def test_a_killed_run_goes_on(asked: Path, tmp_path: Path) -> None:
         file.write('{"key": "half')
     climb([system("a", say)], asked, tmp_path / "run")
     assert len(calls) == 25 and len(set(calls)) == 24
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_of_two_runs_in_one_folder_the_second_is_refused(asked: Path, tmp_path: Path, asynchronous: bool) -> None:
+    second: list[Exception] = []
+
+    def say(question: str) -> str:
+        if not second:
+            with pytest.raises(RunLockedError) as refused:
+                climb([system("b", doubled)], asked, tmp_path / "run")
+            second.append(refused.value)
+        return doubled(question)
+
+    graph = build_evaluate([system("a", say)]).compile()
+    given: Any = {"questions": str(asked), "run": str(tmp_path / "run"), "at_once": 1}
+    state = asyncio.run(graph.ainvoke(given)) if asynchronous else graph.invoke(given)
+    assert state["report"]["systems"]["a"]["quality"]["value"] == 1
+    told = str(second[0])
+    assert repr(str(tmp_path / "run")) in told and f"this same process ({os.getpid()} on" in told
+    assert not (tmp_path / "run/writer.json").exists()
+    assert climb([system("b", doubled)], asked, tmp_path / "run")["systems"]["b"]["quality"]["value"] == 1
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from artrag.errors import RunLockedError
+from artrag.holding import Hold
+hold = Hold.take(Path(sys.argv[1]), told="it", otherwise=RunLockedError)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_by_a_process_and_free_when_that_is_killed(asked: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with pytest.raises(RunLockedError, match=rf"run' of this run is being written by process {holder.pid} on"):
+            climb([system("a", doubled)], asked, tmp_path / "run")
+        holder.kill()
+    assert climb([system("a", doubled)], asked, tmp_path / "run")["systems"]["a"]["quality"]["value"] == 1
+
+
+def test_the_systems_are_made_once_and_a_later_node_needs_them_no_more(asked: Path, tmp_path: Path) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    made: list[str] = []
+
+    def ladder_of(_: Any, state: Any) -> dict[str, System]:
+        made.append(state["run"])
+        return {"low": system("low", lambda _: "7"), "high": system("high", doubled, over="low")}
+
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    given: Any = {"questions": str(asked), "run": str(tmp_path / "run"), "systems": ["high", "low"]}
+    graph = build_evaluate(ladder_of).compile(checkpointer=saver, interrupt_before=["report"])
+    state = graph.invoke(given, config)  # type: ignore[arg-type]
+    assert [one["name"] for one in state["rungs"]] == ["low", "high"] and not state["report"] and len(made) == 1
+    again = build_evaluate(ladder_of).compile(checkpointer=saver)  # as another process would
+    report = again.invoke(None, config)["report"]  # type: ignore[arg-type]
+    assert report["systems"]["high"]["gain"]["value"] == 1 and len(made) == 1
+    (tmp_path / "run/answers.jsonl").unlink()
+    state = graph.invoke(given | {"systems": ["low"]}, config)  # type: ignore[arg-type]
+    (tmp_path / "run/answers.jsonl").unlink()
+    with pytest.raises(UsageError, match="lacks answers of 'low'"):
+        again.invoke(None, config)  # type: ignore[arg-type]
 
 
 def test_a_question_that_fails_is_kept_with_its_error_counts_as_wrong_and_is_asked_again(
