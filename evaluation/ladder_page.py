@@ -1,6 +1,7 @@
 """The ladder as one self-contained HTML page, as Markdown, and as JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import numpy as np
 
 from artrag.evaluation.answering import Answered, quality, rouge_l
 from artrag.evaluation.calibration import reliability, risk_coverage
-from artrag.evaluation.causes import cause
 from artrag.evaluation.intervals import Interval
 from artrag.evaluation.ladder import RIGHT, Figures, Ladder
 from artrag.evaluation.page import cells, figures, number, page, safe, table, written
@@ -217,16 +217,21 @@ def _causes(found: Ladder) -> str:
 
 def _citations(rows: Mapping[str, Sequence[Answered]]) -> str:
     """Does the cited passage hold the claim?"""
-    shown = []
-    for name, own in rows.items():
-        cited = [held for row in own for held in marks_of(row.answer, row.read)]
-        answers = sum(bool(row.passages) and bool(row.answer) for row in own)
-        if answers:
-            with_marks = sum(bool(marks_of(row.answer, row.read)) for row in own)
-            share = f"{100 * sum(cited) / len(cited):.1f}" if cited else ""
-            shown.append(
-                f"<tr><td>{safe(name)}</td><td>{answers}</td><td>{with_marks}</td><td>{len(cited)}</td><td>{share}</td></tr>"
+    counts = {name: Counter[str]() for name in rows}
+    for answers in zip(*rows.values(), strict=True):  # question by question: the systems read much the same
+        for name, row in zip(rows, answers, strict=True):
+            held = marks_of(row.answer, row.read) if row.passages else []
+            counts[name] += Counter(
+                answers=bool(row.passages and row.answer), marked=bool(held), marks=len(held), held=sum(held)
             )
+    shown = [
+        f"<tr><td>{safe(name)}</td><td>{one['answers']}</td><td>{one['marked']}</td><td>{one['marks']}</td>"
+        f"<td>{100 * one['held'] / one['marks']:.1f}</td></tr>"
+        if one["marks"]
+        else f"<tr><td>{safe(name)}</td><td>{one['answers']}</td><td>0</td><td>0</td><td></td></tr>"
+        for name, one in counts.items()
+        if one["answers"]
+    ]
     if not shown:
         return '<p class="note">No system read passages.</p>'
     names = (
@@ -250,15 +255,14 @@ def _one_by_one(found: Ladder, questions: Sequence[Question], rows: Mapping[str,
         yield f"<details><summary>{safe(told)} <small>{safe(marks)}</small></summary>"
         yield f"<pre>{safe(question.words[:LONGEST_TEXT])}</pre><p>right: <b>{safe(wanted)}</b></p>"
         for name, own in rows.items():
-            yield from _answer(name, question, own[n])
+            yield from _answer(question, own[n], found.causes[name][n])
         yield "</details>"
 
 
-def _answer(name: str, question: Question, row: Answered) -> Iterator[str]:
-    score = quality(question, row)
-    why = "" if score.value >= RIGHT else f", {cause(question, row)}"
+def _answer(question: Question, row: Answered, cause: str) -> Iterator[str]:
+    score, why = quality(question, row), f", {cause}" if cause else ""
     sure = "" if row.confidence is None else f", confidence {row.confidence:.2f}"
-    yield f"<p><b>{safe(name)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}</p>"
+    yield f"<p><b>{safe(row.system)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}</p>"
     yield f"<pre>{safe((row.answer or row.error)[:LONGEST_TEXT])}</pre>"
     if row.decision:
         yield f'<p class="note">{safe(row.decision)}</p>'

@@ -15,7 +15,7 @@ from artrag import build_simrag
 from artrag.errors import ModelCallError, TrainingDataError, UsageError
 from artrag.evaluation.rows import read_rows
 from artrag.index.catalog import StoredChunk
-from artrag.ledger import Ledger
+from artrag.ledger import Ledger, read_lines
 from artrag.models import load_chat
 from artrag.models.weights import ADAPTER
 from artrag.nodes.simrag import finetune as finetune_node
@@ -328,7 +328,7 @@ def test_a_ledger_outlives_a_kill(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"n": 2')
     ledger = Ledger.open(path)
-    assert ledger.rows == [{"n": 1}]
+    assert list(read_lines(path)) == [{"n": 1}]
     ledger.add({"n": 3})
     ledger.close()
     assert [row for _, row in read_rows(path)] == [{"n": 1}, {"n": 3}]

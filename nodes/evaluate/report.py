@@ -77,8 +77,12 @@ def answers(
         UsageError: an answer is not there.
     """
     known: dict[str, Answered] = {}
+    alike: dict[tuple[str, ...], Mapping[str, str]] = {}  # the systems read much the same: each passage is kept once
     for row in read_lines(folder / ANSWERS):
         if not row["error"] or row["key"] not in known:  # a failure never replaces an answer
+            passages = row.get("passages")
+            if passages:
+                row["passages"] = [alike.setdefault(tuple(one.values()), one) for one in passages]
             known[row["key"]] = Answered.of_row(row)
     keys = {one["name"]: [key_of(one["name"], one["about"], question) for question in questions] for one in rungs}
     if lacking := [name for name, own in keys.items() if any(key not in known for key in own)]:

@@ -16,7 +16,7 @@ from langgraph.pregel import Pregel
 from artrag.errors import ArtragError, UsageError
 from artrag.evaluation.answering import Answered
 from artrag.evaluation.questions import Question, read_questions
-from artrag.ledger import Ledger
+from artrag.ledger import Ledger, read_lines
 from artrag.nodes.evaluate.alone import alone
 from artrag.nodes.node import Meter, Run, node
 from artrag.protocols import System
@@ -50,9 +50,10 @@ def score(systems: Systems) -> Runnable[Any, Any]:
         known = yield Call(systems, None, (run.settings, state))
         chosen = _chosen(known, state.get("systems") or known)
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
-        ledger: Ledger = yield Call(Ledger.open, None, (Path(state["run"]) / ANSWERS,))
+        path = Path(state["run"]) / ANSWERS
+        done = yield Call(_answered, None, (path,))
+        ledger: Ledger = yield Call(Ledger.open, None, (path,))
         try:
-            done = {row["key"] for row in ledger.rows if not row["error"]}
             for system in chosen:
                 yield from _ask(system, questions, ledger, done, run, state.get("at_once") or AT_ONCE)
         finally:
@@ -60,6 +61,11 @@ def score(systems: Systems) -> Runnable[Any, Any]:
         return {"rungs": [_rung(one, known, {system.name for system in chosen}) for one in chosen]}
 
     return node("score", lambda state, run: alone(Path(state["run"]), body(state, run)))
+
+
+def _answered(path: Path) -> set[str]:
+    """The keys of the answers that are there; one that failed is asked for again."""
+    return {row["key"] for row in read_lines(path) if not row["error"]}
 
 
 def _chosen(known: Mapping[str, System], wanted: Collection[str]) -> list[System]:
