@@ -79,9 +79,9 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
     """The page: every text is escaped, nothing is fetched, no script runs."""
     body = [
         "<h1>The ladder</h1>",
-        f'<p class="note">{found.questions} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
+        f'<p class="note">{found.questions:,} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
         "intervals over questions; gains are paired, question by question.</p>",
-        *(f"<p><b>{safe(sentence)}</b></p>" for sentence in found.verdict),
+        *_verdict(found),
         *([f'<p class="note">{safe(found.about["judge"])}.</p>'] if found.about.get("judge") else []),
         *_against(found),
         figures(_plots(found, rows)),
@@ -94,10 +94,20 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
         "<h2>Citations</h2>",
         _citations(rows),
         "<h2>Question by question</h2>",
-        f'<p class="note">Those that the systems differ on most, at most {SHOWN}; answers.jsonl holds all.</p>',
+        f'<p class="note">{min(SHOWN, found.questions)} of {found.questions:,} are shown, those that the systems '
+        "differ on most. Of every question qualities.jsonl tells what each answer is worth and why it is wrong, and "
+        "answers.jsonl holds the answers with their passages.</p>",
         *_one_by_one(found, questions, rows),
     ]
     return page("artrag: the ladder", body)
+
+
+def _verdict(found: Ladder) -> Iterator[str]:
+    """What is lacking and what to keep, then the other steps."""
+    for sentence in dict.fromkeys((*found.verdict[:1], *found.verdict[-1:])):
+        yield f"<p><b>{safe(sentence)}</b></p>"
+    if others := found.verdict[1:-1]:
+        yield f"<ul>{''.join(f'<li>{safe(sentence)}</li>' for sentence in others)}</ul>"
 
 
 def _against(found: Ladder) -> Iterator[str]:
@@ -112,7 +122,7 @@ def _against(found: Ladder) -> Iterator[str]:
 
 def as_markdown(found: Ladder) -> str:
     """The table of systems and the verdict."""
-    lines = ["# The ladder", "", *found.verdict, ""]
+    lines = ["# The ladder", "", *(f"- {sentence}" for sentence in found.verdict), ""]
     lines += [
         "| system | adds | quality, % | gain, points | failed | abstained | calls | tokens | seconds |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -125,7 +135,7 @@ def as_markdown(found: Ladder) -> str:
             f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {one.failed} | {one.abstained} | "
             f"{one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
         )
-    lines += ["", f"{found.questions} questions; brackets are 95% bootstrap intervals over questions.", ""]
+    lines += ["", f"{found.questions:,} questions; brackets are 95% bootstrap intervals over questions.", ""]
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -458,8 +459,37 @@ def test_hostile_texts_stay_text() -> None:
     found = ladder(asked, rows, [Rung(evil)])
     shown = as_html(found, asked, rows)
     assert "<script" not in shown and "&lt;script&gt;" in shown
-    assert shown.count("<details><summary>&lt;script") == SHOWN
+    assert shown.count("<details><summary>&lt;script") == SHOWN and f"{SHOWN} of {SHOWN + 5} are shown" in shown
     assert "\\|" in as_markdown(found)
+
+
+def test_the_page_says_first_what_is_lacking_and_what_to_keep(asked: Path, tmp_path: Path) -> None:
+    def some(question: str) -> str:
+        return doubled(question) if int(question.split()[3]) % 2 else "7"
+
+    systems = [
+        system("low", lambda _: "7"),
+        system("rag", some, over="low", adds="retrieval"),
+        system("art", lambda question: doubled(question) if " 1" in question else some(question), over="rag"),
+    ]
+    report = climb(systems, asked, tmp_path / "run")
+    assert len(report["verdict"]) == 3
+    shown = Path(report["page"]).read_text("utf-8").split("<h2>")[0]
+    bold = re.findall("<p><b>(.*?)</b></p>", shown)
+    assert [sentence.split()[0] for sentence in bold] == ["Retrieval", "Keep"]
+    assert shown.count("<li>") == 1 and "<li>&#x27;art&#x27; gains" in shown
+    assert Path(report["markdown"]).read_text("utf-8").count("\n- ") == 3
+    one = climb(systems[:1], asked, tmp_path / "one")
+    assert "<p><b>" not in Path(one["page"]).read_text("utf-8").split("<h2>")[0]
+
+
+def test_why_every_answer_is_wrong_is_kept(asked: Path, tmp_path: Path) -> None:
+    right = lambda question: doubled(question) if " 1" in question else "Answer: 7"  # noqa: E731
+    climb([system("a", right), system("b", doubled)], asked, tmp_path / "run")
+    kept = [json.loads(line) for line in (tmp_path / "run/qualities.jsonl").read_text("utf-8").splitlines()]
+    assert {one["id"]: one["causes"] for one in kept} == {
+        f"q{n}": {} if str(n).startswith("1") else {"a": "wrong reasoning"} for n in range(24)
+    }
 
 
 def test_citations_are_checked() -> None:
