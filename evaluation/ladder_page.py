@@ -124,16 +124,16 @@ def as_markdown(found: Ladder) -> str:
     """The table of systems and the verdict."""
     lines = ["# The ladder", "", *(f"- {sentence}" for sentence in found.verdict), ""]
     lines += [
-        "| system | adds | quality, % | gain, points | failed | abstained | calls | tokens | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| system | adds | quality, % | gain, points | over | failed | abstained | calls | tokens | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in found.figures.items():
         value, bounds = number(one.measures["quality"], False)
         gain = " ".join(number(one.gain, True)) if one.gain else ""
         tokens = one.cost["prompt_tokens"] + one.cost["completion_tokens"]
         lines.append(
-            f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {one.failed} | {one.abstained} | "
-            f"{one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
+            f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {_cell(one.rung.over)} | "
+            f"{one.failed} | {one.abstained} | {one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
         )
     lines += ["", f"{found.questions:,} questions; brackets are 95% bootstrap intervals over questions.", ""]
     return "\n".join(lines)
@@ -180,6 +180,7 @@ def _systems(found: Ladder) -> str:
     for name, one in found.figures.items():
         own = ' class="own"' if name == found.keep else ""
         gain = cells(one.gain, True) if one.gain else "<td></td><td></td>"
+        gain += f"<td>{safe(one.rung.over)}</td>"
         cost = [f"{one.cost['calls']:.1f}", f"{one.cost['prompt_tokens'] + one.cost['completion_tokens']:,.0f}"]
         cost += [f"{one.cost['seconds']:.2f}", f"{one.seconds[1]:.2f}"]
         cost += [f"{one.cost['money']:.5f}"] if priced else []
@@ -187,8 +188,8 @@ def _systems(found: Ladder) -> str:
         plain = "".join(f"<td>{value}</td>" for value in (one.failed, one.abstained, *cost, *sure))
         quality_of = cells(one.measures["quality"], False)
         shown.append(f"<tr{own}><td>{safe(name)}</td><td>{one.rung.adds or ''}</td>{quality_of}{gain}{plain}</tr>")
-    names = ["system", "adds", "quality, %", "95%", "gain, points", "95%", "failed", "abstained", "calls", "tokens"]
-    names += ["seconds", "p95", *(["money"] if priced else []), "ECE", "AURC"]
+    names = ["system", "adds", "quality, %", "95%", "gain, points", "95%", "over", "failed", "abstained", "calls"]
+    names += ["tokens", "seconds", "p95", *(["money"] if priced else []), "ECE", "AURC"]
     return table("".join(f"<th>{name}</th>" for name in names), shown)
 
 

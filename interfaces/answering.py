@@ -25,10 +25,16 @@ def answers(
         str, typer.Option("--questions", help="Questions with right answers, .jsonl, or langsmith:DATASET.")
     ],
     index: Annotated[
-        list[str] | None, typer.Option("--index", help="Index; with a second one made with --context none.")
+        list[str] | None,
+        typer.Option(
+            "--index", help="Index to retrieve from; a second one, made with --context none, tells what contexts bring."
+        ),
     ] = None,
     systems: Annotated[
-        str, typer.Option(help="Names of the systems, with commas, or 'ladder' for all there is.")
+        str,
+        typer.Option(
+            help="Names of systems, such as direct,rag,art; or 'ladder' for all there is something to make of."
+        ),
     ] = LADDER,
     run: Annotated[
         Path, typer.Option("--run", "--out", file_okay=False, help="Folder of the run; given again, it goes on.")
@@ -44,7 +50,7 @@ def answers(
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=256, help="Questions put to a system side by side.")] = 4,
     price: Annotated[
-        tuple[float, float] | None, typer.Option(help="Of a million prompt tokens, and of a million written ones.")
+        tuple[float, float] | None, typer.Option(help="What a million prompt tokens cost, and a million written ones.")
     ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", file_okay=False, help="Folder of an earlier run to compare with.")
@@ -146,7 +152,8 @@ def _first(error: Exception) -> str:
 
 def shown(report: Mapping[str, Any]) -> RenderableType:
     """The figures on a terminal."""
-    table = Table(title=f"{report['questions']} questions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    told = f"{report['questions']:,} questions; gains are over the rung below"
+    table = Table(title=told, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for name in ("system", "quality, %", "gain, points", "calls", "tokens", "s"):
         table.add_column(name, justify="left" if name == "system" else "right", no_wrap=name != "system")
     for name, one in report["systems"].items():
