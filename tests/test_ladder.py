@@ -199,14 +199,26 @@ def test_a_run_is_compared_with_an_earlier_one_over_the_same_questions(asked: Pa
     assert told["gains"]["b"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert "Since " in (later / "report.html").read_text("utf-8")
     other = json_lines(tmp_path / "other.jsonl", [{"id": "q0", "question": "How much is 1 and 1?", "answer": 2}])
+    part = json_lines(tmp_path / "part.jsonl", [{"id": "q0", "question": "How much is 0 and 0?", "answer": 0}])
     for questions, before, said in (
         (other, first, "1 of these are not among them, such as 'q0'"),
+        (part, first, "asked 24 questions, this run 1, and 0 of these are not among them:"),
         (asked, tmp_path / "none", "is no finished run"),
     ):
         with pytest.raises(UsageError, match=said):
             climb([system("a", doubled)], questions, tmp_path / "third", against=str(before))
     with pytest.raises(UsageError, match="has the systems a, b, and none of these"):
         climb([system("z", doubled)], asked, tmp_path / "third", against=str(first))
+
+
+def test_fewer_than_20_questions_are_no_loss_either(tmp_path: Path) -> None:
+    rows = [{"id": f"q{n}", "question": f"How much is {n} and {n}?", "answer": 2 * n} for n in range(19)]
+    questions = json_lines(tmp_path / "few.jsonl", rows)
+    climb([system("a", doubled)], questions, tmp_path / "first")
+    report = climb([system("a", lambda _: "x")], questions, tmp_path / "later", against=str(tmp_path / "first"))
+    assert report["against"]["gains"]["a"]["high"] < 0 and report["against"]["worse"] == []
+    assert "19 different questions are too few" in Path(report["page"]).read_text("utf-8")
+    assert "19 different questions are too few" in Path(report["markdown"]).read_text("utf-8")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
