@@ -148,13 +148,13 @@ def _rouge() -> Any:
     global _SCORER
     if _SCORER is None:
         try:
-            from nltk.stem.porter import PorterStemmer
             from rouge_score.rouge_scorer import RougeScorer
             from rouge_score.tokenize import tokenize
+            from rouge_score.tokenizers import porter
         except ImportError as error:
             raise MissingExtraError(f"ROUGE needs {error.name!r}: pip install 'artrag[evaluate]'") from None
         # The library's own tokens, but no word is stemmed twice: that takes most of its time.
-        stems = SimpleNamespace(stem=lru_cache(maxsize=50_000)(PorterStemmer().stem))
+        stems = SimpleNamespace(stem=lru_cache(maxsize=50_000)(porter.PorterStemmer().stem))
         _SCORER = RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=lambda text: tokenize(text, stems)))
     return _SCORER
 

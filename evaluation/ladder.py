@@ -128,8 +128,8 @@ def ladder(
     about = groups(questions)
     tables, causes = _measured(questions, rows, rungs)
     values = {rung.name: tables[rung.name]["quality"] for rung in rungs}
-    for name, own in (more or {}).items():
-        tables[name] |= {measure: np.asarray(given, dtype=np.float64) for measure, given in own.items()}
+    for name, further in (more or {}).items():
+        tables[name] |= {measure: np.asarray(given, dtype=np.float64) for measure, given in further.items()}
     first = rungs[0].name
     wanted = {(name, measure): column for name, table in tables.items() for measure, column in table.items()}
     wanted |= {(rung.name, "gain"): values[rung.name] - values[rung.over] for rung in rungs if rung.over}

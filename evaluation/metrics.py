@@ -25,8 +25,13 @@ class Score:
 
 def normal_tokens(text: str) -> list[str]:
     """Lower-case tokens without articles and punctuation (SQuAD's normalisation); numbers stay whole."""
+    return list(_tokens(text))
+
+
+@lru_cache(maxsize=512)  # an answer is compared by several measures, a passage with several answers
+def _tokens(text: str) -> tuple[str, ...]:
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", without_marks(text).lower())
-    return [token for token in _TOKEN.findall(text) if token not in _ARTICLES]
+    return tuple(token for token in _TOKEN.findall(text) if token not in _ARTICLES)
 
 
 def exact_match(answer: str, references: Sequence[str]) -> Score:
@@ -79,10 +84,9 @@ def holds_wording(text: str, references: Sequence[str]) -> Score:
     return Score(0.0, f"gives none of {list(references)!r}")
 
 
-@lru_cache(maxsize=512)
 def _spaced(text: str) -> str:
     """The tokens of a text with a space around each."""
-    return f" {' '.join(normal_tokens(text))} "
+    return f" {' '.join(_tokens(text))} "
 
 
 def evidence_recall(passages: Sequence[Document], evidence: Sequence[str]) -> Score:
