@@ -201,10 +201,8 @@ def _measures(found: Ladder) -> str:
         told = (
             f'<td title="{" ".join(number(value, False)) if value else ""}">{_short(value)}</td>' for value in values
         )
-        shown.append(
-            f'<tr><td>{safe(name)}</td>{"".join(told)}<td class="say">{safe(_MEANINGS.get(name, ""))}</td></tr>'
-        )
-    head = "".join(f"<th>{safe(name)}</th>" for name in ("measure, %", *found.figures, ""))
+        shown.append(f"<tr><td>{safe(name)}<small>{safe(_MEANINGS.get(name, ''))}</small></td>{''.join(told)}</tr>")
+    head = "".join(f"<th>{safe(name)}</th>" for name in ("measure, %", *found.figures))
     return table(head, shown)
 
 

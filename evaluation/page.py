@@ -28,7 +28,8 @@ figure svg{width:100%;height:auto;display:block}
 table{border-collapse:separate;border-spacing:0;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:6px 10px;border-bottom:1px solid #edf0f3;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}tr:last-child td{border-bottom:0}
-td.say{min-width:17em;text-align:left;white-space:normal;color:#4a545f}tr.own td.say{color:inherit}
+td.say{text-align:left;white-space:normal;color:#4a545f}tr.own td.say{color:inherit}
+td small{display:block;min-width:15em;white-space:normal;color:#4a545f}
 th{color:#4a545f;font-weight:600;font-size:13px}tr.own td{background:#eef6fb;font-weight:600}
 .up{color:#00734f}.down{color:#a33a00}
 details{padding:8px 14px;margin:8px 0}summary{cursor:pointer}

@@ -310,6 +310,11 @@ def test_what_cannot_be_reported_is_said_before_anybody_is_asked(asked: Path, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_cannot_be_is_said(asked: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing can be written into '.*questions.jsonl/run'.*give another folder"):
+        climb([system("a", doubled)], asked, asked / "run")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

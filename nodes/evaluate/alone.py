@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from artrag.errors import RunLockedError
+from artrag.errors import RunLockedError, UsageError
 from artrag.holding import Hold
 from artrag.steps import Call, Steps, T
 
@@ -12,6 +12,7 @@ def alone(folder: Path, steps: Steps[T]) -> Steps[T]:
 
     Raises:
         RunLockedError: somebody else is running there; the message says who.
+        UsageError: nothing can be written there.
     """
     hold: Hold = yield Call(_hold, None, (folder,))
     try:
@@ -24,5 +25,8 @@ def alone(folder: Path, steps: Steps[T]) -> Steps[T]:
 
 
 def _hold(folder: Path) -> Hold:
-    folder.mkdir(parents=True, exist_ok=True)
-    return Hold.take(folder, told=f"the folder {str(folder)!r} of this run", otherwise=RunLockedError)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Hold.take(folder, told=f"the folder {str(folder)!r} of this run", otherwise=RunLockedError)
+    except OSError as error:
+        raise UsageError(f"nothing can be written into {str(folder)!r} ({error}): give another folder") from error
