@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AnsweringChat, HashedWords, ScriptedChat, json_lines, passage
+from fakes import ROOT, AnsweringChat, HashedWords, ScriptedChat, json_lines, passage
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
@@ -514,6 +514,19 @@ def test_citations_are_checked() -> None:
     asked = [words("4 bar")]
     shown = as_html(ladder(asked, rows, [Rung("a")]), asked, rows)
     assert "<td>1</td><td>1</td><td>3</td><td>33.3</td>" in shown
+
+
+def test_the_figure_of_a_large_report_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    figure = importlib.import_module("report_size")
+    figure.write_run(tmp_path, 30)
+    found = figure.report(tmp_path)  # whoever was asked would fail
+    assert found["peak_mib"] > 0 and found["report_s"] <= found["seconds"]
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))["systems"]
+    assert len(report) == len(figure.RUNGS) and report["all together"]["over_first"]["low"] > 0
+    assert report["rag"]["counts"]["quality"] == 30 and report["rag"]["failed"] < 5
 
 
 # --- replies that are known already
