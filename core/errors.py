@@ -28,6 +28,7 @@
     │   └── EmptyCorpusError       nothing to index
     ├── RetrievalError           the retriever failed, or gave what are no passages
     ├── DeadlineError            the time that a run may take is over, and there is no answer yet
+    ├── RunLockedError           somebody else is running in this folder
     ├── DocumentError            one document cannot be read (ingest skips and reports it)
     └── CalculationError         an expression is not plain arithmetic, or too large
 
@@ -148,6 +149,10 @@ class RetrievalError(ArtragError):
 
 class DeadlineError(ArtragError):
     """The time that a run may take is over."""
+
+
+class RunLockedError(ArtragError):
+    """Somebody else is running in this folder."""
 
 
 class DocumentError(ArtragError):

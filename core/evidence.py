@@ -6,8 +6,11 @@ The Asker, the Truster and the citations all look at an answer through this modu
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 from langchain_core.documents import Document
 
@@ -47,32 +50,42 @@ def whole(passage: Document) -> str:
     return f"{context}\n{passage.page_content}" if context else passage.page_content
 
 
-def term_weights(passages: Sequence[Document]) -> dict[str, float]:
+def term_weights(passages: Sequence[Document]) -> Mapping[str, float]:
     """Inverse document frequency of each term over these passages, smoothed so that all weights are above zero."""
-    frequency: dict[str, int] = {}
-    for passage in passages:
-        for term in set(terms(whole(passage))):
-            frequency[term] = frequency.get(term, 0) + 1
-    return {term: math.log(1 + (len(passages) + 1) / (count + 0.5)) for term, count in frequency.items()}
+    return _weights(tuple(map(whole, passages)))
 
 
-def coverage(claim: str, text: str, weights: dict[str, float] | None = None) -> float:
+# The same passages are looked at for each sentence of each answer that was made from them.
+@lru_cache(maxsize=64)
+def _weights(texts: tuple[str, ...]) -> Mapping[str, float]:
+    frequency = Counter(chain.from_iterable(_facts(text)[0] for text in texts))
+    weights = [math.log(1 + (len(texts) + 1) / (count + 0.5)) for count in range(len(texts) + 1)]
+    return {term: weights[count] for term, count in frequency.items()}
+
+
+@lru_cache(maxsize=512)
+def _facts(text: str) -> tuple[Mapping[str, None], frozenset[float], frozenset[str]]:
+    """The terms of a text, each once and in order, its numbers and its codes."""
+    return dict.fromkeys(terms(text)), frozenset(numbers(text)), frozenset(codes(text))
+
+
+def coverage(claim: str, text: str, weights: Mapping[str, float] | None = None) -> float:
     """The weighted share (0 to 1) of the claim's terms, numbers and codes that stand in `text`.
 
     Numbers and codes weigh three times a word: a claim with the wrong number is the wrong claim. A claim without any
     term counts as 0.
     """
-    here = set(terms(text))
-    seen_numbers, seen_codes = set(numbers(text)), set(codes(text))
+    here, seen_numbers, seen_codes = _facts(text)
+    wanted, its_numbers, its_codes = _facts(claim)
     unknown = max(weights.values(), default=1.0) if weights else 1.0
     total = found = 0.0
-    for term in dict.fromkeys(terms(claim)):
+    for term in wanted:
         weight = (weights or {}).get(term, unknown)
         total += weight
         found += weight * (term in here)
-    for exact, seen in ((set(numbers(claim)), seen_numbers), (set(codes(claim)), seen_codes)):
-        total += 3 * unknown * len(exact)
-        found += 3 * unknown * len(exact & seen)
+    exact, there = len(its_numbers) + len(its_codes), len(its_numbers & seen_numbers) + len(its_codes & seen_codes)
+    total += 3 * unknown * exact
+    found += 3 * unknown * there
     return found / total if total else 0.0
 
 
@@ -90,10 +103,10 @@ class Support:
 
 def supports(answer: str, passages: Sequence[Document]) -> list[Support]:
     """For each sentence of `answer`, the passage that covers it best."""
-    weights = term_weights(passages)
+    weights, texts = term_weights(passages), [whole(passage) for passage in passages]
     found = []
     for sentence in sentences(without_marks(answer)):
-        shares = [coverage(sentence, whole(passage), weights) for passage in passages]
+        shares = [coverage(sentence, text, weights) for text in texts]
         best = max(range(len(shares)), key=shares.__getitem__, default=None)
         found.append(Support(sentence, 0.0 if best is None else shares[best], best))
     return found

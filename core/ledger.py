@@ -1,11 +1,15 @@
 """A file of JSON lines that grows a line at a time, and outlives a killed run."""
 
 import json
+import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from artrag.errors import UsageError
+
+_BLOCK = 1 << 16
 
 
 def line_of(row: dict[str, Any]) -> bytes:
@@ -13,53 +17,39 @@ def line_of(row: dict[str, Any]) -> bytes:
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a file, which is left as it is; none where there is no file.
 
     Raises:
         UsageError: a line is no JSON object.
     """
-    text = path.read_bytes() if path.exists() else b""
-    return _rows(text[: text.rfind(b"\n") + 1], path)
-
-
-def _rows(text: bytes, path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split(b"\n")[:-1], start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise UsageError(f"{path}:{number}: no JSON object ({error}): take the line out") from None
-    return rows
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):  # a kill left it unfinished
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UsageError(f"{path}:{number}: no JSON object ({error}): take the line out") from None
 
 
 class Ledger:
-    """Lines that are kept as soon as they exist; a last line that a kill left unfinished is taken out.
+    """Lines that are kept as soon as they exist; a last line that a kill left unfinished is taken out."""
 
-    Attributes:
-        rows: all lines, in their order.
-    """
-
-    def __init__(self, file: BinaryIO, rows: list[dict[str, Any]]) -> None:
-        self._file, self.rows = file, rows
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._lock = threading.Lock()  # replies may come side by side
 
     @classmethod
     def open(cls, path: Path) -> "Ledger":
-        """Open or begin the file at `path`; one run at a time writes to it.
-
-        Raises:
-            UsageError: a line is no JSON object.
-        """
+        """Open or begin the file at `path`; one run at a time writes to it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
         try:
-            file.seek(0)
-            text = file.read()
-            end = text.rfind(b"\n") + 1
-            if end < len(text):
-                file.truncate(end)
-            return cls(file, _rows(text[:end], path))
+            file.truncate(_whole(file))
+            return cls(file)
         except BaseException:
             file.close()
             raise
@@ -70,8 +60,19 @@ class Ledger:
         with self._lock:
             self._file.write(line)
             self._file.flush()
-            self.rows.append(row)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _whole(file: BinaryIO) -> int:
+    """Where the last whole line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        if (at := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + at + 1
+        end = start
+    return 0

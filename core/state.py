@@ -270,8 +270,9 @@ class EvaluateInput(TypedDict, total=False):
 class EvaluateState(EvaluateInput, total=False):
     """State of `evaluate`. The answers wait on disk, in the folder named by `run`."""
 
-    left: Annotated[list[str], Field(description="Systems that are still to be asked.")]
-    asked: Annotated[int, Field(description="Questions.")]
+    rungs: Annotated[
+        list[dict[str, Any]], Field(description="The systems that were asked: name, over, adds, and about.")
+    ]
     judge: Annotated[str, Field(description="Whether the judge can be believed; empty without one.")]
     report: Annotated[dict[str, Any], Field(description="Figures, verdict, and where the report lies.")]
     usage: Annotated[dict[str, StageUsage], add_usage]

@@ -15,6 +15,7 @@ STOP_WORDS = frozenset(
 # One run of CJK characters, or one word with inner hyphens, dots and apostrophes left to the caller.
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])[^\W_])+")
+_PLAIN_WORD = re.compile(r"[^\W_]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _CODE = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)+\b")
 _INVISIBLE = re.compile(
@@ -48,8 +49,11 @@ def is_cjk(text: str) -> bool:
 
 def words(text: str) -> list[str]:
     """Lower-case words; runs of Chinese, Japanese and Korean come as overlapping pairs of characters."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    if not is_cjk(text):
+        return _PLAIN_WORD.findall(text)
     found: list[str] = []
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
+    for word in _WORD.findall(text):
         if is_cjk(word):
             found.extend(word[i : i + 2] for i in range(max(1, len(word) - 1)))
         else:

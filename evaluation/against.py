@@ -17,7 +17,7 @@ QUALITIES = "qualities.jsonl"
 
 
 def write_qualities(folder: Path, found: Ladder, questions: Sequence[Question]) -> Path:
-    """Keep what each system's answer to each question is worth."""
+    """Keep what each system's answer to each question is worth, and why it is wrong where it is."""
     path = folder / QUALITIES
     write_rows(
         path,
@@ -26,6 +26,7 @@ def write_qualities(folder: Path, found: Ladder, questions: Sequence[Question]) 
                 "id": one.id,
                 "question": one.words,
                 "qualities": {name: values[n] for name, values in found.values.items()},
+                "causes": {name: why[n] for name, why in found.causes.items() if why[n]},
             }
             for n, one in enumerate(questions)
         ),

@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from artrag.evaluation.answering import Answered, support
-from artrag.evaluation.metrics import holds_wording
+from artrag.evaluation.answering import Answered, support, told
 from artrag.evaluation.questions import Question
-from artrag.evidence import is_refusal, whole
+from artrag.evidence import is_refusal
 from artrag.passages import own_words
 from artrag.working import read_steps
 
@@ -66,4 +65,4 @@ def _missed(question: Question, row: Answered) -> bool:
         return not names & set(question.relevant)
     if question.kind != "words":
         return not row.passages
-    return not holds_wording("\n".join(map(whole, row.read)), question.answers).value
+    return not told(row.read, question.answers).value

@@ -1,17 +1,19 @@
 """The evaluation ladder: what each system scores, what each step gains and costs, and what that means in words."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from artrag.errors import UsageError
 from artrag.evaluation.answering import Answered, measures
 from artrag.evaluation.calibration import aurc, expected_calibration_error
-from artrag.evaluation.causes import cause
-from artrag.evaluation.intervals import Interval, clustered, clustered_ratios
+from artrag.evaluation.causes import Cause, cause
+from artrag.evaluation.intervals import Interval, clustered_ratios
 from artrag.evaluation.questions import Question, groups
 from artrag.protocols import Adds
 
@@ -71,6 +73,7 @@ class Ladder:
         questions: how many.
         figures: by system, from the bottom up.
         values: the quality of each answer, by system, in the order of the questions.
+        causes: why it is wrong, empty where it is right.
         verdict: in plain language, one sentence or more.
         lacking: what the questions lack: "retrieval", "behaviour", "doubt", or nothing that was measured.
         keep: the system to keep: the cheapest of those that no other is surely better than.
@@ -79,6 +82,7 @@ class Ladder:
     questions: int
     figures: dict[str, Figures]
     values: dict[str, list[float]]
+    causes: dict[str, list[Cause | Literal[""]]]
     verdict: list[str]
     lacking: str
     keep: str
@@ -122,45 +126,70 @@ def ladder(
         if [row.id for row in rows[rung.name]] != names:
             raise UsageError(f"{rung.name!r} answered other questions: compare systems over the same ones")
     about = groups(questions)
-    tables = {rung.name: [measures(*pair) for pair in zip(questions, rows[rung.name], strict=True)] for rung in rungs}
-    values = {name: [one["quality"].value for one in table] for name, table in tables.items()}
-    found: dict[str, Figures] = {}
+    tables, causes = _measured(questions, rows, rungs)
+    values = {rung.name: tables[rung.name]["quality"] for rung in rungs}
+    for name, further in (more or {}).items():
+        tables[name] |= {measure: np.asarray(given, dtype=np.float64) for measure, given in further.items()}
+    first = rungs[0].name
+    wanted = {(name, measure): column for name, table in tables.items() for measure, column in table.items()}
+    wanted |= {(rung.name, "gain"): values[rung.name] - values[rung.over] for rung in rungs if rung.over}
+    wanted |= {(name, "over first"): value - values[first] for name, value in values.items() if name != first}
+    means = _means(wanted, about)
+    found = {}
     for rung in rungs:
         name, own = rung.name, rows[rung.name]
-        means, counts = _means(tables[name], about)
-        for measure, given in ((more or {}).get(name) or {}).items():
-            there = ~np.isnan(given)
-            (means[measure],) = clustered_ratios(np.nan_to_num(given)[None], there[None].astype(float), about)
-            counts[measure] = int(there.sum())
-        first = rungs[0].name
         found[name] = Figures(
             rung=rung,
-            measures=means,
-            counts=counts,
-            gain=_gain(values, rung.over, name, about) if rung.over else None,
-            over_first=_gain(values, first, name, about) if name != first else None,
+            measures={measure: means[name, measure] for measure in tables[name]},
+            counts={measure: int((~np.isnan(column)).sum()) for measure, column in tables[name].items()},
+            gain=means.get((name, "gain")),
+            over_first=means.get((name, "over first")),
             failed=sum(bool(row.error) for row in own),
             abstained=sum(row.abstained for row in own),
             cost=_cost(own, price),
             seconds=(median(row.seconds for row in own), float(np.percentile([row.seconds for row in own], 95))),
             calibration=_calibration(own, values[name]),
-            causes=_causes(questions, own, values[name]),
+            causes=dict(Counter(filter(None, causes[name])).most_common()),
         )
     verdict, lacking, keep = _verdict(found, values, about)
-    return Ladder(len(questions), found, values, verdict, lacking, keep)
+    return Ladder(
+        questions=len(questions),
+        figures=found,
+        values={name: value.tolist() for name, value in values.items()},
+        causes=causes,
+        verdict=verdict,
+        lacking=lacking,
+        keep=keep,
+    )
 
 
-def _means(table: Sequence[Mapping[str, Any]], about: Sequence[str]) -> tuple[dict[str, Interval], dict[str, int]]:
-    """Of each measure the mean over the questions that have it."""
-    names = list(dict.fromkeys(name for one in table for name in one))
-    values = np.array([[one[name].value if name in one else 0.0 for one in table] for name in names])
-    there = np.array([[float(name in one) for one in table] for name in names])
-    means = dict(zip(names, clustered_ratios(values, there, about), strict=True))
-    return means, dict(zip(names, there.sum(axis=1).astype(int).tolist(), strict=True))
+Column = NDArray[np.float64]
+"""A value a question, nan where it has none."""
 
 
-def _gain(values: Mapping[str, Sequence[float]], below: str, above: str, about: Sequence[str]) -> Interval:
-    return clustered(np.subtract(values[above], values[below]), about)
+def _measured(
+    questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]], rungs: Sequence[Rung]
+) -> tuple[dict[str, dict[str, Column]], dict[str, list[Cause | Literal[""]]]]:
+    """Every measure by system, and why its answers are wrong."""
+    tables: dict[str, dict[str, Column]] = {rung.name: {} for rung in rungs}
+    causes: dict[str, list[Cause | Literal[""]]] = {rung.name: [] for rung in rungs}
+    for n, question in enumerate(questions):  # question by question: the systems read much the same
+        for name, table in tables.items():
+            row = rows[name][n]
+            scores = measures(question, row)
+            for measure, score in scores.items():
+                if measure not in table:
+                    table[measure] = np.full(len(questions), np.nan)
+                table[measure][n] = score.value
+            causes[name].append("" if scores["quality"].value >= RIGHT else cause(question, row))
+    return tables, causes
+
+
+def _means(wanted: Mapping[Any, Column], about: Sequence[str]) -> dict[Any, Interval]:
+    """The mean of each column over the questions that have it; all share the draws, which take the time."""
+    table = np.array(list(wanted.values()))
+    means = clustered_ratios(np.nan_to_num(table), (~np.isnan(table)).astype(np.float64), about)
+    return dict(zip(wanted, means, strict=True))
 
 
 def _cost(rows: Sequence[Answered], price: Price | None) -> dict[str, float]:
@@ -173,23 +202,16 @@ def _cost(rows: Sequence[Answered], price: Price | None) -> dict[str, float]:
     return told
 
 
-def _calibration(rows: Sequence[Answered], values: Sequence[float]) -> dict[str, float]:
+def _calibration(rows: Sequence[Answered], values: Column) -> dict[str, float]:
     sure = [
-        (row.confidence, value >= RIGHT) for row, value in zip(rows, values, strict=True) if row.confidence is not None
+        (row.confidence, bool(value >= RIGHT))
+        for row, value in zip(rows, values, strict=True)
+        if row.confidence is not None
     ]
     if not sure:
         return {}
     confidence, right = zip(*sure, strict=True)
     return {"ece": expected_calibration_error(confidence, right), "aurc": aurc(confidence, right)}
-
-
-def _causes(questions: Sequence[Question], rows: Sequence[Answered], values: Sequence[float]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for question, row, value in zip(questions, rows, values, strict=True):
-        if value < RIGHT:
-            why = cause(question, row)
-            counts[why] = counts.get(why, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 _LACKS = {
@@ -202,7 +224,7 @@ _LACKS = {
 
 
 def _verdict(
-    found: Mapping[str, Figures], values: Mapping[str, Sequence[float]], about: Sequence[str]
+    found: Mapping[str, Figures], values: Mapping[str, Column], about: Sequence[str]
 ) -> tuple[list[str], str, str]:
     """What it comes to: (sentences, what is lacking, which system to keep)."""
     order = list(found)
@@ -212,7 +234,8 @@ def _verdict(
         few = f"{count} different questions are too few: with fewer than {FEWEST} nothing can be concluded."
         return [few], "", ""
     # The cheapest of those that the best one is not surely better than.
-    level = [name for name in order if name == best or _gain(values, name, best, about).low <= 0]
+    ahead = _means({name: values[best] - values[name] for name in order}, about)
+    level = [name for name in order if ahead[name].low <= 0]
     keep = min(level, key=lambda name: (_dear(found[name]), order.index(name)))
     steps = [one for one in found.values() if one.gain]
     sure = sorted((one for one in steps if one.gain and one.gain.low > 0), key=lambda one: -_gained(one))

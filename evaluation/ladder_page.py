@@ -1,6 +1,7 @@
 """The ladder as one self-contained HTML page, as Markdown, and as JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import numpy as np
 
 from artrag.evaluation.answering import Answered, quality, rouge_l
 from artrag.evaluation.calibration import reliability, risk_coverage
-from artrag.evaluation.causes import cause
 from artrag.evaluation.intervals import Interval
 from artrag.evaluation.ladder import RIGHT, Figures, Ladder
 from artrag.evaluation.page import cells, figures, number, page, safe, table, written
@@ -79,9 +79,9 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
     """The page: every text is escaped, nothing is fetched, no script runs."""
     body = [
         "<h1>The ladder</h1>",
-        f'<p class="note">{found.questions} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
+        f'<p class="note">{found.questions:,} questions, {len(found.figures)} systems. Brackets are 95% bootstrap '
         "intervals over questions; gains are paired, question by question.</p>",
-        *(f"<p><b>{safe(sentence)}</b></p>" for sentence in found.verdict),
+        *_verdict(found),
         *([f'<p class="note">{safe(found.about["judge"])}.</p>'] if found.about.get("judge") else []),
         *_against(found),
         figures(_plots(found, rows)),
@@ -94,10 +94,20 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
         "<h2>Citations</h2>",
         _citations(rows),
         "<h2>Question by question</h2>",
-        f'<p class="note">Those that the systems differ on most, at most {SHOWN}; answers.jsonl holds all.</p>',
+        f'<p class="note">{min(SHOWN, found.questions)} of {found.questions:,} are shown, those that the systems '
+        "differ on most. Of every question qualities.jsonl tells what each answer is worth and why it is wrong, and "
+        "answers.jsonl holds the answers with their passages.</p>",
         *_one_by_one(found, questions, rows),
     ]
     return page("artrag: the ladder", body)
+
+
+def _verdict(found: Ladder) -> Iterator[str]:
+    """What is lacking and what to keep, then the other steps."""
+    for sentence in dict.fromkeys((*found.verdict[:1], *found.verdict[-1:])):
+        yield f"<p><b>{safe(sentence)}</b></p>"
+    if others := found.verdict[1:-1]:
+        yield f"<ul>{''.join(f'<li>{safe(sentence)}</li>' for sentence in others)}</ul>"
 
 
 def _against(found: Ladder) -> Iterator[str]:
@@ -112,20 +122,20 @@ def _against(found: Ladder) -> Iterator[str]:
 
 def as_markdown(found: Ladder) -> str:
     """The table of systems and the verdict."""
-    lines = ["# The ladder", "", *found.verdict, ""]
+    lines = ["# The ladder", "", *(f"- {sentence}" for sentence in found.verdict), ""]
     lines += [
-        "| system | adds | quality, % | gain, points | failed | abstained | calls | tokens | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| system | adds | quality, % | gain, points | over | failed | abstained | calls | tokens | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in found.figures.items():
         value, bounds = number(one.measures["quality"], False)
         gain = " ".join(number(one.gain, True)) if one.gain else ""
         tokens = one.cost["prompt_tokens"] + one.cost["completion_tokens"]
         lines.append(
-            f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {one.failed} | {one.abstained} | "
-            f"{one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
+            f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {_cell(one.rung.over)} | "
+            f"{one.failed} | {one.abstained} | {one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
         )
-    lines += ["", f"{found.questions} questions; brackets are 95% bootstrap intervals over questions.", ""]
+    lines += ["", f"{found.questions:,} questions; brackets are 95% bootstrap intervals over questions.", ""]
     return "\n".join(lines)
 
 
@@ -170,6 +180,7 @@ def _systems(found: Ladder) -> str:
     for name, one in found.figures.items():
         own = ' class="own"' if name == found.keep else ""
         gain = cells(one.gain, True) if one.gain else "<td></td><td></td>"
+        gain += f"<td>{safe(one.rung.over)}</td>"
         cost = [f"{one.cost['calls']:.1f}", f"{one.cost['prompt_tokens'] + one.cost['completion_tokens']:,.0f}"]
         cost += [f"{one.cost['seconds']:.2f}", f"{one.seconds[1]:.2f}"]
         cost += [f"{one.cost['money']:.5f}"] if priced else []
@@ -177,8 +188,8 @@ def _systems(found: Ladder) -> str:
         plain = "".join(f"<td>{value}</td>" for value in (one.failed, one.abstained, *cost, *sure))
         quality_of = cells(one.measures["quality"], False)
         shown.append(f"<tr{own}><td>{safe(name)}</td><td>{one.rung.adds or ''}</td>{quality_of}{gain}{plain}</tr>")
-    names = ["system", "adds", "quality, %", "95%", "gain, points", "95%", "failed", "abstained", "calls", "tokens"]
-    names += ["seconds", "p95", *(["money"] if priced else []), "ECE", "AURC"]
+    names = ["system", "adds", "quality, %", "95%", "gain, points", "95%", "over", "failed", "abstained", "calls"]
+    names += ["tokens", "seconds", "p95", *(["money"] if priced else []), "ECE", "AURC"]
     return table("".join(f"<th>{name}</th>" for name in names), shown)
 
 
@@ -190,10 +201,8 @@ def _measures(found: Ladder) -> str:
         told = (
             f'<td title="{" ".join(number(value, False)) if value else ""}">{_short(value)}</td>' for value in values
         )
-        shown.append(
-            f'<tr><td>{safe(name)}</td>{"".join(told)}<td class="say">{safe(_MEANINGS.get(name, ""))}</td></tr>'
-        )
-    head = "".join(f"<th>{safe(name)}</th>" for name in ("measure, %", *found.figures, ""))
+        shown.append(f"<tr><td>{safe(name)}<small>{safe(_MEANINGS.get(name, ''))}</small></td>{''.join(told)}</tr>")
+    head = "".join(f"<th>{safe(name)}</th>" for name in ("measure, %", *found.figures))
     return table(head, shown)
 
 
@@ -217,16 +226,21 @@ def _causes(found: Ladder) -> str:
 
 def _citations(rows: Mapping[str, Sequence[Answered]]) -> str:
     """Does the cited passage hold the claim?"""
-    shown = []
-    for name, own in rows.items():
-        cited = [held for row in own for held in marks_of(row.answer, row.read)]
-        answers = sum(bool(row.passages) and bool(row.answer) for row in own)
-        if answers:
-            with_marks = sum(bool(marks_of(row.answer, row.read)) for row in own)
-            share = f"{100 * sum(cited) / len(cited):.1f}" if cited else ""
-            shown.append(
-                f"<tr><td>{safe(name)}</td><td>{answers}</td><td>{with_marks}</td><td>{len(cited)}</td><td>{share}</td></tr>"
+    counts = {name: Counter[str]() for name in rows}
+    for answers in zip(*rows.values(), strict=True):  # question by question: the systems read much the same
+        for name, row in zip(rows, answers, strict=True):
+            held = marks_of(row.answer, row.read) if row.passages else []
+            counts[name] += Counter(
+                answers=bool(row.passages and row.answer), marked=bool(held), marks=len(held), held=sum(held)
             )
+    shown = [
+        f"<tr><td>{safe(name)}</td><td>{one['answers']}</td><td>{one['marked']}</td><td>{one['marks']}</td>"
+        f"<td>{100 * one['held'] / one['marks']:.1f}</td></tr>"
+        if one["marks"]
+        else f"<tr><td>{safe(name)}</td><td>{one['answers']}</td><td>0</td><td>0</td><td></td></tr>"
+        for name, one in counts.items()
+        if one["answers"]
+    ]
     if not shown:
         return '<p class="note">No system read passages.</p>'
     names = (
@@ -250,15 +264,14 @@ def _one_by_one(found: Ladder, questions: Sequence[Question], rows: Mapping[str,
         yield f"<details><summary>{safe(told)} <small>{safe(marks)}</small></summary>"
         yield f"<pre>{safe(question.words[:LONGEST_TEXT])}</pre><p>right: <b>{safe(wanted)}</b></p>"
         for name, own in rows.items():
-            yield from _answer(name, question, own[n])
+            yield from _answer(question, own[n], found.causes[name][n])
         yield "</details>"
 
 
-def _answer(name: str, question: Question, row: Answered) -> Iterator[str]:
-    score = quality(question, row)
-    why = "" if score.value >= RIGHT else f", {cause(question, row)}"
+def _answer(question: Question, row: Answered, cause: str) -> Iterator[str]:
+    score, why = quality(question, row), f", {cause}" if cause else ""
     sure = "" if row.confidence is None else f", confidence {row.confidence:.2f}"
-    yield f"<p><b>{safe(name)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}</p>"
+    yield f"<p><b>{safe(row.system)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}</p>"
     yield f"<pre>{safe((row.answer or row.error)[:LONGEST_TEXT])}</pre>"
     if row.decision:
         yield f'<p class="note">{safe(row.decision)}</p>'

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from langchain_core.documents import Document
 
@@ -24,8 +25,13 @@ class Score:
 
 def normal_tokens(text: str) -> list[str]:
     """Lower-case tokens without articles and punctuation (SQuAD's normalisation); numbers stay whole."""
+    return list(_tokens(text))
+
+
+@lru_cache(maxsize=512)  # an answer is compared by several measures, a passage with several answers
+def _tokens(text: str) -> tuple[str, ...]:
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", without_marks(text).lower())
-    return [token for token in _TOKEN.findall(text) if token not in _ARTICLES]
+    return tuple(token for token in _TOKEN.findall(text) if token not in _ARTICLES)
 
 
 def exact_match(answer: str, references: Sequence[str]) -> Score:
@@ -65,17 +71,22 @@ def holds_answer(answer: str, references: Sequence[str]) -> Score:
 
 def holds_wording(text: str, references: Sequence[str]) -> Score:
     """1 where a reference stands among the words of a text, such as a passage; as `holds_answer` counts it."""
-    said = normal_tokens(text)
+    said = _spaced(text)
     for reference in references:
-        wanted = normal_tokens(reference)
-        if wanted in (["yes"], ["no"]):
-            if said[:1] == wanted:
+        wanted = _spaced(reference)
+        if wanted in (" yes ", " no "):
+            if said.startswith(wanted):
                 return Score(1.0, f"says {reference!r}")
-        elif wanted and any(said[i : i + len(wanted)] == wanted for i in range(len(said) - len(wanted) + 1)):
+        elif wanted.strip() and wanted in said:
             return Score(1.0, f"gives {reference!r}")
-        elif len(wanted) == 1 and numbers(reference) and numbers(reference)[0] in numbers(text):
+        elif wanted.count(" ") == 2 and numbers(reference) and numbers(reference)[0] in numbers(text):
             return Score(1.0, f"gives the number {reference!r}")
     return Score(0.0, f"gives none of {list(references)!r}")
+
+
+def _spaced(text: str) -> str:
+    """The tokens of a text with a space around each."""
+    return f" {' '.join(_tokens(text))} "
 
 
 def evidence_recall(passages: Sequence[Document], evidence: Sequence[str]) -> Score:

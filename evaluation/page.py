@@ -20,7 +20,7 @@ p.note{color:#4a545f;margin:4px 0 8px}
 .card,figure,table,details{background:#fff;border:1px solid #dde3e9;border-radius:10px}
 .card{padding:12px 16px}.card b{display:block;font-size:25px;font-variant-numeric:tabular-nums}
 .card span{color:#4a545f;font-size:13px;display:block}
-.plots{margin-bottom:14px;display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}
+.plots{margin-bottom:14px;display:grid;grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr));gap:14px}
 figure{margin:0;padding:12px 14px}figcaption{font-weight:600;margin-bottom:6px}
 figcaption small{display:block;font-weight:400;color:#4a545f;font-size:13px}
 figure svg{width:100%;height:auto;display:block}
@@ -29,6 +29,7 @@ table{border-collapse:separate;border-spacing:0;width:100%;font-variant-numeric:
 th,td{text-align:right;padding:6px 10px;border-bottom:1px solid #edf0f3;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}tr:last-child td{border-bottom:0}
 td.say{text-align:left;white-space:normal;color:#4a545f}tr.own td.say{color:inherit}
+td small{display:block;min-width:15em;white-space:normal;color:#4a545f}
 th{color:#4a545f;font-weight:600;font-size:13px}tr.own td{background:#eef6fb;font-weight:600}
 .up{color:#00734f}.down{color:#a33a00}
 details{padding:8px 14px;margin:8px 0}summary{cursor:pointer}

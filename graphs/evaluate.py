@@ -1,7 +1,7 @@
-"""evaluate: plan -> score -> {score the next system | [judge] -> report}."""
+"""evaluate: plan -> score -> [judge] -> report."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
@@ -9,7 +9,7 @@ from langgraph.graph import END, START, StateGraph
 
 from artrag.errors import UsageError
 from artrag.nodes import evaluate as nodes
-from artrag.nodes.evaluate.plan import Systems
+from artrag.nodes.evaluate.score import Systems
 from artrag.protocols import System
 from artrag.settings import Settings
 from artrag.state import EvaluateInput, EvaluateState
@@ -29,21 +29,20 @@ def build_evaluate(
     Raises:
         UsageError: two systems have one name, or one stands over another that is not there.
     """
-    known = systems if callable(systems) else _as_given(systems)
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(
         EvaluateState, context_schema=Settings, input_schema=EvaluateInput
     )
-    graph.add_node("plan", nodes.plan(known))
-    graph.add_node("score", nodes.score(known))
-    graph.add_node("report", nodes.report(known, embedder))
+    graph.add_node("plan", nodes.plan())
+    graph.add_node("score", nodes.score(systems if callable(systems) else _as_given(systems)))
+    graph.add_node("report", nodes.report(embedder))
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "score")
-    last = "report"
     if judge is not None:
-        graph.add_node("judge", nodes.judge(known, judge, embedder))
+        graph.add_node("judge", nodes.judge(judge, embedder))
+        graph.add_edge("score", "judge")
         graph.add_edge("judge", "report")
-        last = "judge"
-    graph.add_conditional_edges("score", after_score, {"another system": "score", "all have answered": last})
+    else:
+        graph.add_edge("score", "report")
     graph.add_edge("report", END)
     return graph
 
@@ -55,8 +54,3 @@ def _as_given(systems: Sequence[System]) -> Systems:
     if loose := [system for system in systems if system.over and system.over not in by_name]:
         raise UsageError(f"{loose[0].name!r} stands over {loose[0].over!r}, which is no system here: add it")
     return lambda _settings, _state: by_name
-
-
-def after_score(state: EvaluateState) -> Literal["another system", "all have answered"]:
-    """Ask the systems one after another: side by side they would slow each other down, and their times say nothing."""
-    return "another system" if state["left"] else "all have answered"

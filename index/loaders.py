@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from artrag.errors import DocumentError
+from artrag.holding import LOCK
 from artrag.index.build import CACHE
 from artrag.index.context import title_of
-from artrag.index.lock import LOCK
 
 READ_LIKE = "read 1"
 """Count it up when a format is read in another way: then the files of old indexes are read again."""

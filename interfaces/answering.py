@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,10 +25,16 @@ def answers(
         str, typer.Option("--questions", help="Questions with right answers, .jsonl, or langsmith:DATASET.")
     ],
     index: Annotated[
-        list[str] | None, typer.Option("--index", help="Index; with a second one made with --context none.")
+        list[str] | None,
+        typer.Option(
+            "--index", help="Index to retrieve from; a second one, made with --context none, tells what contexts bring."
+        ),
     ] = None,
     systems: Annotated[
-        str, typer.Option(help="Names of the systems, with commas, or 'ladder' for all there is.")
+        str,
+        typer.Option(
+            help="Names of systems, such as direct,rag,art; or 'ladder' for all there is something to make of."
+        ),
     ] = LADDER,
     run: Annotated[
         Path, typer.Option("--run", "--out", file_okay=False, help="Folder of the run; given again, it goes on.")
@@ -44,7 +50,7 @@ def answers(
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=256, help="Questions put to a system side by side.")] = 4,
     price: Annotated[
-        tuple[float, float] | None, typer.Option(help="Of a million prompt tokens, and of a million written ones.")
+        tuple[float, float] | None, typer.Option(help="What a million prompt tokens cost, and a million written ones.")
     ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", file_okay=False, help="Folder of an earlier run to compare with.")
@@ -60,7 +66,7 @@ def answers(
 ) -> None:
     """Climb the ladder: prompt, retrieval, doubt, fine-tuning. What helps, by how much, at what cost."""
     from artrag.interfaces.running import execute, ready_models
-    from artrag.interfaces.wiring import wired_evaluate, wired_systems
+    from artrag.interfaces.wiring import wired_evaluate
     from artrag.models import load_embedder
 
     err = Console(stderr=True)
@@ -82,9 +88,10 @@ def answers(
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     live = _judge(judge, settings, run)
     embedder = load_embedder(settings.embedder, local_only=settings.local_only) if live else None
-    report = execute(lambda: wired_evaluate(embedder, live), state, settings, err)["report"]
+    state = execute(lambda: wired_evaluate(embedder, live), state, settings, err)
+    report = state["report"]
     if langsmith:
-        _sent(langsmith, wired_systems(settings, state), state, list(report["systems"]))
+        _sent(langsmith, state)
     if as_json:
         sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:
@@ -121,7 +128,7 @@ def _fetched(name: str, run: Path) -> str:
     return str(path)
 
 
-def _sent(name: str, systems: Mapping[str, Any], state: Mapping[str, Any], wanted: Sequence[str]) -> None:
+def _sent(name: str, state: Mapping[str, Any]) -> None:
     """Every system's answers as an experiment."""
     from langsmith.utils import LangSmithError
 
@@ -131,9 +138,7 @@ def _sent(name: str, systems: Mapping[str, Any], state: Mapping[str, Any], wante
 
     asked = read_questions(Path(state["questions"]))
     try:
-        as_experiments(
-            asked, kept(Path(state["run"]), asked, [systems[one] for one in wanted]), dataset=name, upload=True
-        )
+        as_experiments(asked, kept(Path(state["run"]), asked, state["rungs"]), dataset=name, upload=True)
     except LangSmithError as error:
         raise ArtragError(
             f"LangSmith did not take the run ({_first(error)}); it is kept in {state['run']!r}: {_KEYS}, and give the "
@@ -147,7 +152,8 @@ def _first(error: Exception) -> str:
 
 def shown(report: Mapping[str, Any]) -> RenderableType:
     """The figures on a terminal."""
-    table = Table(title=f"{report['questions']} questions", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    told = f"{report['questions']:,} questions; gains are over the rung below"
+    table = Table(title=told, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for name in ("system", "quality, %", "gain, points", "calls", "tokens", "s"):
         table.add_column(name, justify="left" if name == "system" else "right", no_wrap=name != "system")
     for name, one in report["systems"].items():

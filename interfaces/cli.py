@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from artrag.errors import ArtragError, UsageError
+from artrag.harmless import harmless
 from artrag.interfaces.collecting import collect, convert, traces
 from artrag.interfaces.evaluating import evaluate
 from artrag.interfaces.indexing import index as index_commands
@@ -276,9 +277,13 @@ def main() -> None:
         code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
         if "--json" in sys.argv:
             _print_json({"error": str(error), "type": type(error).__name__})
-        err.print(f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        told = harmless(f"{type(error).__name__}: {error}")
+        err.print(told, style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(code)
     except SystemExit as end:
+        refused = getattr(end.__context__, "format_message", None)  # a wrong option: typer has said so, and exits
+        if refused and "--json" in sys.argv:
+            _print_json({"error": refused(), "type": UsageError.__name__})
         if end.code != INTERRUPTED:
             raise
         err.print("stopped; what was finished is kept", style="yellow")

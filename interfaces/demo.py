@@ -16,7 +16,7 @@ from artrag.errors import UsageError
 from artrag.evaluation.metrics import holds_answer
 from artrag.graphs import build_contextual_rag
 from artrag.interfaces.running import execute, plain_result, ready_models
-from artrag.interfaces.show import ingest_report, result
+from artrag.interfaces.show import ingest_report, result, words
 from artrag.interfaces.wiring import settings_chat, settings_retriever, wired_art, wired_contextual_rag, wired_ingest
 from artrag.settings import Settings
 
@@ -89,9 +89,9 @@ def run_demo(*, folder: Path, corpus: Path, questions: Path, out: Console | None
 
 
 def _print_question(out: Console, question: dict[str, Any], answers: dict[str, dict[str, Any]]) -> None:
-    out.print(Rule(Text(question["question"], style="bold"), align="left"))
+    out.print(Rule(words(question["question"], "bold"), align="left"))
     wanted = ", ".join(question["answers"]) or "nothing: the documents do not say"
-    out.print(Text(f"{question.get('kind', '')} question; expected: {wanted}", style="dim"))
+    out.print(words(f"{question.get('kind', '')} question; expected: {wanted}", "dim"))
     table = Table(expand=True)
     table.add_column("system", no_wrap=True)
     table.add_column("answer", ratio=1)
@@ -100,7 +100,7 @@ def _print_question(out: Console, question: dict[str, Any], answers: dict[str, d
     for name, state in answers.items():
         right = _verdict(state, question["answers"])
         confidence = f"{state['confidence']:.2f}" if name == "ART" else "-"
-        table.add_row(name, Text(state["answer"]), right, confidence)
+        table.add_row(name, words(state["answer"]), right, confidence)
     out.print(table)
     out.print(Text("ART in full", style="bold"))
     out.print(result(answers["ART"]))

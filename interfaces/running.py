@@ -9,6 +9,7 @@ from langgraph.graph import StateGraph
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from artrag.harmless import harmless
 from artrag.interfaces.show import progress_bar
 from artrag.settings import Settings
 
@@ -82,7 +83,7 @@ def _advance(bar: Progress, tasks: dict[str, TaskID], event: Mapping[str, Any]) 
         tasks[stage] = bar.add_task(stage, total=None)
     bar.update(
         tasks[stage],
-        description=f"{stage}: {event['message']}",
+        description=harmless(f"{stage}: {event['message']}"),
         completed=event.get("done", 0),
         total=event.get("total"),
         visible=True,

@@ -10,9 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from artrag.harmless import harmless
 from artrag.state import StageUsage
 
 SNIPPET = 160
+
+
+def words(text: str, style: str = "") -> Text:
+    """Words of models, documents and users: none of them steers the terminal."""
+    return Text(harmless(text), style)
 
 
 def progress_bar(console: Console) -> Progress:
@@ -43,7 +49,7 @@ def result(state: Mapping[str, Any]) -> RenderableType:
 
 
 def _answer(state: Mapping[str, Any]) -> RenderableType:
-    text = Text(state["answer"], style="bold yellow" if state.get("abstained") else "bold green")
+    text = words(state["answer"], style="bold yellow" if state.get("abstained") else "bold green")
     if not state.get("stop_reason"):
         return text
     confidence = f"confidence {state['confidence']:.2f}" + (", abstained" if state.get("abstained") else "")
@@ -60,7 +66,7 @@ def passage_table(passages: Sequence[Document], citations: Sequence[Mapping[str,
     table.add_column("text", ratio=4)
     for n, passage in enumerate(passages, start=1):
         table.add_row(
-            f"{'*' if n in cited else ''}{n}", Text(source(passage)), Text(_scores(passage)), Text(_snippet(passage))
+            f"{'*' if n in cited else ''}{n}", words(source(passage)), words(_scores(passage)), words(_snippet(passage))
         )
     return table
 
@@ -91,7 +97,7 @@ def _subquestions(asked: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column()
     for record in asked:
         mark = Text("yes", style="green") if record["answered"] else Text("no", style="yellow")
-        table.add_row(mark, Text(record["text"] + (f" -> {record['found']}" if record.get("found") else "")))
+        table.add_row(mark, words(record["text"] + (f" -> {record['found']}" if record.get("found") else "")))
     return table
 
 
@@ -100,9 +106,9 @@ def _decisions(state: Mapping[str, Any]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     refined = f"{state['rounds']} time(s)" if state.get("rounds") else "no"
-    table.add_row("refined", Text(f"{refined}: {state['refine_reason']} (doubt {state['refine_probability']:.2f})"))
-    table.add_row("trusted", Text(state["decision"]))
-    table.add_row("stopped", Text(state["stop_reason"]))
+    table.add_row("refined", words(f"{refined}: {state['refine_reason']} (doubt {state['refine_probability']:.2f})"))
+    table.add_row("trusted", words(state["decision"]))
+    table.add_row("stopped", words(state["stop_reason"]))
     return table
 
 
@@ -140,5 +146,5 @@ def ingest_report(report: Mapping[str, Any]) -> RenderableType:
         lines.append(
             Text(f"the budget is spent: {left} chunks keep the deterministic context; ingest again to go on", "yellow")
         )
-    lines += [Text(f"skipped: {item['reason']}", style="yellow") for item in report["skipped"]]
+    lines += [words(f"skipped: {item['reason']}", "yellow") for item in report["skipped"]]
     return Group(*lines)

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage
 
 from artrag.errors import ModelCallError, PromptTooLongError
-from artrag.ledger import Ledger
+from artrag.ledger import Ledger, read_lines
 from artrag.nodes.calling import say
 from artrag.nodes.node import Run
 from artrag.steps import Call, Steps, side_by_side
@@ -32,9 +32,9 @@ def replies(chat: Any, path: Path, wanted: Mapping[str, Sequence[BaseMessage]], 
     Raises:
         ModelCallError: three calls failed in a row.
     """
+    said: dict[str, str] = yield Call(_said, None, (path,))
     ledger: Ledger = yield Call(Ledger.open, None, (path,))
     try:
-        said = {row["key"]: row["said"] for row in ledger.rows}
         keys = {name: _key(chat, messages) for name, messages in wanted.items()}
         left = [name for name, key in keys.items() if key not in said]
 
@@ -53,6 +53,10 @@ def replies(chat: Any, path: Path, wanted: Mapping[str, Sequence[BaseMessage]], 
     finally:
         ledger.close()
     return {name: said[key] for name, key in keys.items() if key in said}
+
+
+def _said(path: Path) -> dict[str, str]:
+    return {row["key"]: row["said"] for row in read_lines(path)}
 
 
 def _key(chat: Any, messages: Sequence[BaseMessage]) -> str:

@@ -322,7 +322,29 @@ def test_settings_out_of_range_are_wrong_usage(run: Artrag, folder: Path, monkey
 )
 def test_words_that_make_no_command_are_wrong_usage(run: Artrag, words: tuple[str, ...], named: str) -> None:
     said = run(*words)
-    assert said.code == 2 and named in said.read.lower()
+    assert said.code == 2 and named in said.read.lower() and not said.out.startswith("{")
+    if words:
+        said = run(*words, "--json")
+        assert said.code == 2 and said.json["type"] == "UsageError" and named in said.json["error"].lower()
+        assert said.err
+
+
+def test_no_answer_passage_or_error_steers_the_terminal(
+    run: Artrag, corpus: Path, tmp_path: Path, chat: AnsweringChat
+) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m"
+    (corpus / "evil.md").write_text(f"# Alarm PMP-419\n\nAlarm PMP-419 {evil}means a leak.\n", "utf-8")
+    (corpus / f"{evil[:6]}.md").write_bytes(b"")
+    chat.script = [lambda prompt: f"Alarm PMP-419 {evil}means a leak [1]." if "PMP-419" in prompt else evil]
+    for words in (
+        ("ingest", corpus, "--index", tmp_path / "evil"),
+        ("search", "What does alarm PMP-419 mean?", "--index", tmp_path / "evil"),
+        ("ask", "What does alarm PMP-419 mean?", "--index", tmp_path / "evil"),
+        ("ask", "Why?", "--index", tmp_path / evil),
+    ):
+        said = run(*words)
+        assert "\\x1b" in said.out + said.err, words
+        assert not set(said.out + said.err) & set("\x1b\x07\x9b\u202e"), words
 
 
 def test_help_names_every_command(run: Artrag) -> None:

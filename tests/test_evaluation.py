@@ -92,6 +92,7 @@ def test_an_answer_that_gives_a_reference_is_right(answer: str, references: list
         ("I don't know, perhaps 8.", ["8"]),
         ("", ["8"]),
         ("anything", ["the"]),
+        ("", ["the"]),
     ],
 )
 def test_an_answer_without_a_reference_in_its_words_is_wrong(answer: str, references: list[str]) -> None:

@@ -20,7 +20,7 @@ import pytest
 from fakes import ROOT, HashedWords
 from typer.testing import CliRunner
 
-from artrag import build_ingest
+from artrag import build_ingest, holding
 from artrag.errors import (
     IndexDamagedError,
     IndexLockedError,
@@ -179,7 +179,7 @@ import json, os, random, signal, sys, time, traceback
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fakes import HashedWords
-from artrag import build_ingest
+from artrag import build_ingest, holding
 from artrag.index import Index
 from artrag.index import build, finish, manifest, vectors
 from artrag.index.verify import verify
@@ -389,8 +389,8 @@ for pid in children:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="races forked processes")
 def test_of_many_writers_at_once_exactly_one_writes(place: Path) -> None:
     place.mkdir()
-    (place / lock.NOTE).write_text(json.dumps({"build": "0", "pid": 2**22 - 1, "host": "x", "since": "1999"}))
-    (place / lock.LOCK).touch()  # both left by a writer that was killed
+    (place / holding.NOTE).write_text(json.dumps({"build": "0", "pid": 2**22 - 1, "host": "x", "since": "1999"}))
+    (place / holding.LOCK).touch()  # both left by a writer that was killed
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", RACERS, str(place)], capture_output=True, text=True, check=True, timeout=60

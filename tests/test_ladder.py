@@ -3,17 +3,21 @@
 import asyncio
 import json
 import math
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AnsweringChat, HashedWords, ScriptedChat, json_lines, passage
+from fakes import ROOT, AnsweringChat, HashedWords, ScriptedChat, json_lines, passage
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from artrag import System, build_evaluate
-from artrag.errors import ModelCallError, UsageError
+from artrag.errors import ModelCallError, RunLockedError, UsageError
 from artrag.evaluation.answering import Answered, measures, quality
 from artrag.evaluation.causes import cause
 from artrag.evaluation.ladder import Ladder, Rung, ladder
@@ -98,6 +102,72 @@ def test_a_killed_run_goes_on(asked: Path, tmp_path: Path) -> None:
     assert len(calls) == 25 and len(set(calls)) == 24
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_of_two_runs_in_one_folder_the_second_is_refused(asked: Path, tmp_path: Path, asynchronous: bool) -> None:
+    second: list[Exception] = []
+
+    def say(question: str) -> str:
+        if not second:
+            with pytest.raises(RunLockedError) as refused:
+                climb([system("b", doubled)], asked, tmp_path / "run")
+            second.append(refused.value)
+        return doubled(question)
+
+    graph = build_evaluate([system("a", say)]).compile()
+    given: Any = {"questions": str(asked), "run": str(tmp_path / "run"), "at_once": 1}
+    state = asyncio.run(graph.ainvoke(given)) if asynchronous else graph.invoke(given)
+    assert state["report"]["systems"]["a"]["quality"]["value"] == 1
+    told = str(second[0])
+    assert repr(str(tmp_path / "run")) in told and f"this same process ({os.getpid()} on" in told
+    assert not (tmp_path / "run/writer.json").exists()
+    assert climb([system("b", doubled)], asked, tmp_path / "run")["systems"]["b"]["quality"]["value"] == 1
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from artrag.errors import RunLockedError
+from artrag.holding import Hold
+hold = Hold.take(Path(sys.argv[1]), told="it", otherwise=RunLockedError)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_by_a_process_and_free_when_that_is_killed(asked: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with pytest.raises(RunLockedError, match=rf"run' of this run is being written by process {holder.pid} on"):
+            climb([system("a", doubled)], asked, tmp_path / "run")
+        holder.kill()
+    assert climb([system("a", doubled)], asked, tmp_path / "run")["systems"]["a"]["quality"]["value"] == 1
+
+
+def test_the_systems_are_made_once_and_a_later_node_needs_them_no_more(asked: Path, tmp_path: Path) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    made: list[str] = []
+
+    def ladder_of(_: Any, state: Any) -> dict[str, System]:
+        made.append(state["run"])
+        return {"low": system("low", lambda _: "7"), "high": system("high", doubled, over="low")}
+
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    given: Any = {"questions": str(asked), "run": str(tmp_path / "run"), "systems": ["high", "low"]}
+    graph = build_evaluate(ladder_of).compile(checkpointer=saver, interrupt_before=["report"])
+    state = graph.invoke(given, config)  # type: ignore[arg-type]
+    assert [one["name"] for one in state["rungs"]] == ["low", "high"] and not state["report"] and len(made) == 1
+    again = build_evaluate(ladder_of).compile(checkpointer=saver)  # as another process would
+    report = again.invoke(None, config)["report"]  # type: ignore[arg-type]
+    assert report["systems"]["high"]["gain"]["value"] == 1 and len(made) == 1
+    (tmp_path / "run/answers.jsonl").unlink()
+    state = graph.invoke(given | {"systems": ["low"]}, config)  # type: ignore[arg-type]
+    (tmp_path / "run/answers.jsonl").unlink()
+    with pytest.raises(UsageError, match="lacks answers of 'low'"):
+        again.invoke(None, config)  # type: ignore[arg-type]
+
+
 def test_a_question_that_fails_is_kept_with_its_error_counts_as_wrong_and_is_asked_again(
     asked: Path, tmp_path: Path
 ) -> None:
@@ -129,14 +199,26 @@ def test_a_run_is_compared_with_an_earlier_one_over_the_same_questions(asked: Pa
     assert told["gains"]["b"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert "Since " in (later / "report.html").read_text("utf-8")
     other = json_lines(tmp_path / "other.jsonl", [{"id": "q0", "question": "How much is 1 and 1?", "answer": 2}])
+    part = json_lines(tmp_path / "part.jsonl", [{"id": "q0", "question": "How much is 0 and 0?", "answer": 0}])
     for questions, before, said in (
         (other, first, "1 of these are not among them, such as 'q0'"),
+        (part, first, "asked 24 questions, this run 1, and 0 of these are not among them:"),
         (asked, tmp_path / "none", "is no finished run"),
     ):
         with pytest.raises(UsageError, match=said):
             climb([system("a", doubled)], questions, tmp_path / "third", against=str(before))
     with pytest.raises(UsageError, match="has the systems a, b, and none of these"):
         climb([system("z", doubled)], asked, tmp_path / "third", against=str(first))
+
+
+def test_fewer_than_20_questions_are_no_loss_either(tmp_path: Path) -> None:
+    rows = [{"id": f"q{n}", "question": f"How much is {n} and {n}?", "answer": 2 * n} for n in range(19)]
+    questions = json_lines(tmp_path / "few.jsonl", rows)
+    climb([system("a", doubled)], questions, tmp_path / "first")
+    report = climb([system("a", lambda _: "x")], questions, tmp_path / "later", against=str(tmp_path / "first"))
+    assert report["against"]["gains"]["a"]["high"] < 0 and report["against"]["worse"] == []
+    assert "19 different questions are too few" in Path(report["page"]).read_text("utf-8")
+    assert "19 different questions are too few" in Path(report["markdown"]).read_text("utf-8")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -226,6 +308,11 @@ def test_what_cannot_be_reported_is_said_before_anybody_is_asked(asked: Path, tm
         with pytest.raises(UsageError):
             climb([system("a", never)], asked, tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_is_said(asked: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing can be written into '.*questions.jsonl/run'.*give another folder"):
+        climb([system("a", doubled)], asked, asked / "run")
 
 
 @pytest.mark.parametrize(
@@ -389,8 +476,37 @@ def test_hostile_texts_stay_text() -> None:
     found = ladder(asked, rows, [Rung(evil)])
     shown = as_html(found, asked, rows)
     assert "<script" not in shown and "&lt;script&gt;" in shown
-    assert shown.count("<details><summary>&lt;script") == SHOWN
+    assert shown.count("<details><summary>&lt;script") == SHOWN and f"{SHOWN} of {SHOWN + 5} are shown" in shown
     assert "\\|" in as_markdown(found)
+
+
+def test_the_page_says_first_what_is_lacking_and_what_to_keep(asked: Path, tmp_path: Path) -> None:
+    def some(question: str) -> str:
+        return doubled(question) if int(question.split()[3]) % 2 else "7"
+
+    systems = [
+        system("low", lambda _: "7"),
+        system("rag", some, over="low", adds="retrieval"),
+        system("art", lambda question: doubled(question) if " 1" in question else some(question), over="rag"),
+    ]
+    report = climb(systems, asked, tmp_path / "run")
+    assert len(report["verdict"]) == 3
+    shown = Path(report["page"]).read_text("utf-8").split("<h2>")[0]
+    bold = re.findall("<p><b>(.*?)</b></p>", shown)
+    assert [sentence.split()[0] for sentence in bold] == ["Retrieval", "Keep"]
+    assert shown.count("<li>") == 1 and "<li>&#x27;art&#x27; gains" in shown
+    assert Path(report["markdown"]).read_text("utf-8").count("\n- ") == 3
+    one = climb(systems[:1], asked, tmp_path / "one")
+    assert "<p><b>" not in Path(one["page"]).read_text("utf-8").split("<h2>")[0]
+
+
+def test_why_every_answer_is_wrong_is_kept(asked: Path, tmp_path: Path) -> None:
+    right = lambda question: doubled(question) if " 1" in question else "Answer: 7"  # noqa: E731
+    climb([system("a", right), system("b", doubled)], asked, tmp_path / "run")
+    kept = [json.loads(line) for line in (tmp_path / "run/qualities.jsonl").read_text("utf-8").splitlines()]
+    assert {one["id"]: one["causes"] for one in kept} == {
+        f"q{n}": {} if str(n).startswith("1") else {"a": "wrong reasoning"} for n in range(24)
+    }
 
 
 def test_citations_are_checked() -> None:
@@ -398,6 +514,19 @@ def test_citations_are_checked() -> None:
     asked = [words("4 bar")]
     shown = as_html(ladder(asked, rows, [Rung("a")]), asked, rows)
     assert "<td>1</td><td>1</td><td>3</td><td>33.3</td>" in shown
+
+
+def test_the_figure_of_a_large_report_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    figure = importlib.import_module("report_size")
+    figure.write_run(tmp_path, 30)
+    found = figure.report(tmp_path)  # whoever was asked would fail
+    assert found["peak_mib"] > 0 and found["report_s"] <= found["seconds"]
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))["systems"]
+    assert len(report) == len(figure.RUNGS) and report["all together"]["over_first"]["low"] > 0
+    assert report["rag"]["counts"]["quality"] == 30 and report["rag"]["failed"] < 5
 
 
 # --- replies that are known already

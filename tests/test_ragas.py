@@ -149,6 +149,65 @@ def test_a_run_is_judged_and_the_judge_too(tmp_path: Path) -> None:
     assert len(lines) == 3 and lines[0]["faithfulness"][1] == "as the judge says"
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_judge_that_fails_on_some_rows_ends_no_run_and_its_coverage_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    from langchain_core.runnables import RunnableLambda
+
+    from artrag import System, build_evaluate
+
+    async def moody(row: Judged) -> float:
+        match int(row.question.split()[2]) % 4:
+            case 0:
+                raise ValueError("I would rather not say")
+            case 1:
+                await asyncio.sleep(30)
+            case 2:
+                return math.nan
+        return 0.5
+
+    monkeypatch.setattr(adapter, "_metrics", lambda *_: {"faithfulness": moody})  # it needs no library then
+    monkeypatch.setattr(adapter.ragas_scores, "__kwdefaults__", adapter.ragas_scores.__kwdefaults__ | {"seconds": 0.05})
+    rows = [{"id": f"q{n}", "question": f"How hot {n} ?", "answer": f"{n} degrees"} for n in range(24)]
+    questions = json_lines(tmp_path / "q.jsonl", rows)
+    hot = RunnableLambda(lambda given: {"answer": given["question"], "passages": [passage("It is 4 degrees.")]})
+    graph = build_evaluate([System("hot", hot)], judge=AnsweringChat(said)).compile()
+    inputs: Any = {"questions": str(questions), "run": str(tmp_path / "run")}
+    state = asyncio.run(graph.ainvoke(inputs)) if asynchronous else graph.invoke(inputs)
+    told = state["report"]["systems"]["hot"]
+    assert told["ragas_faithfulness"]["value"] == 0.5 and told["counts"]["ragas_faithfulness"] == 6
+    assert told["ragas_faithfulness_coverage"]["value"] == 0.25
+    kept = {row["id"]: row for row in map(json.loads, (tmp_path / "run/judged.jsonl").read_text("utf-8").splitlines())}
+    assert [kept[f"q{n}"]["faithfulness"][0] for n in range(4)] == [None, None, None, 0.5]
+    reasons = [kept[f"q{n}"]["faithfulness"][1] for n in range(3)]
+    assert "I would rather not say" in reasons[0] and "did not answer in" in reasons[1] and "no statement" in reasons[2]
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert "ragas_faithfulness_coverage" in page and ">25.0<" in page
+
+
+def test_a_judge_that_says_nothing_usable_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from langchain_core.runnables import RunnableLambda
+
+    from artrag import System, build_evaluate
+
+    async def mute(row: Judged) -> float:
+        raise ValueError("no")
+
+    monkeypatch.setattr(adapter, "_metrics", lambda *_: {"faithfulness": mute})
+    rows = [{"id": f"q{n}", "question": f"How hot {n} ?", "answer": f"{n} degrees"} for n in range(24)]
+    questions = json_lines(tmp_path / "q.jsonl", rows)
+    hot = RunnableLambda(
+        lambda given: {"answer": "so", "passages": [passage(f"{given['question'].split()[2]} degrees")]}
+    )
+    graph = build_evaluate([System("hot", hot)], judge=AnsweringChat(said)).compile()
+    report = graph.invoke({"questions": str(questions), "run": str(tmp_path / "run")})["report"]  # type: ignore[call-overload]
+    assert "the judge cannot tell" in report["judge"] and "0% scored" in report["judge"]
+    assert report["systems"]["hot"]["ragas_faithfulness"] is None
+    assert report["systems"]["hot"]["ragas_faithfulness_coverage"]["value"] == 0
+    assert "the judge cannot tell" in (tmp_path / "run/report.html").read_text("utf-8")
+
+
 def test_a_judge_without_known_rows_is_said_to_be_unchecked() -> None:
     needs_ragas()
     assert "could not be checked" in str(asyncio.run(check_judge([], [], AnsweringChat(said))))

@@ -15,7 +15,7 @@ from artrag import build_simrag
 from artrag.errors import ModelCallError, TrainingDataError, UsageError
 from artrag.evaluation.rows import read_rows
 from artrag.index.catalog import StoredChunk
-from artrag.ledger import Ledger
+from artrag.ledger import Ledger, read_lines
 from artrag.models import load_chat
 from artrag.models.weights import ADAPTER
 from artrag.nodes.simrag import finetune as finetune_node
@@ -320,15 +320,19 @@ def test_questions_that_were_learned_from_are_left_out_and_counted(simrag: Simra
     assert not found["scores"]["own_questions"]
 
 
-def test_a_ledger_outlives_a_kill(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", ['{"n": 2', "x" * 200_000])
+def test_a_ledger_outlives_a_kill(tmp_path: Path, half: str) -> None:
     path = tmp_path / "deep" / "a.jsonl"
     ledger = Ledger.open(path)
     ledger.add({"n": 1})
     ledger.close()
     with path.open("a") as file:
-        file.write('{"n": 2')
+        file.write(half)
     ledger = Ledger.open(path)
-    assert ledger.rows == [{"n": 1}]
+    assert list(read_lines(path)) == [{"n": 1}]
     ledger.add({"n": 3})
     ledger.close()
     assert [row for _, row in read_rows(path)] == [{"n": 1}, {"n": 3}]
+    path.write_text(half, "utf-8")  # nothing whole at all
+    Ledger.open(path).close()
+    assert path.read_bytes() == b""

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from artrag.tracing.harmless import harmless, one_line
+from artrag.harmless import harmless, one_line
 from artrag.tracing.scores import NOTED
 from artrag.tracing.spans import Span
 from artrag.tracing.story import Asked, SeenPassage, Story, story

@@ -10,8 +10,8 @@ from collections import deque
 from typing import Any
 
 from artrag.errors import RemoteRefusedError, SettingsError
+from artrag.harmless import one_line
 from artrag.settings import Settings
-from artrag.tracing.harmless import one_line
 from artrag.tracing.privacy import Privacy, error_class, redacted, wordless
 
 LEAVING = 1.5

@@ -140,7 +140,7 @@ def _passages(
     )
 
 
-def evidence(text: str, claims: Sequence[str], weights: dict[str, float]) -> tuple[Mark, ...]:
+def evidence(text: str, claims: Sequence[str], weights: Mapping[str, float]) -> tuple[Mark, ...]:
     """The sentences of a passage that bear out the claims, in the order of the text, none twice.
 
     For each claim it is the sentence that covers it best, and up to two more that add at least a tenth of it.

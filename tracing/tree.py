@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from artrag.tracing.harmless import one_line
+from artrag.harmless import one_line
 from artrag.tracing.spans import Span, children, roots
 
 CUT_OFF = "the run did not end, or its line was cut off"

@@ -19,7 +19,7 @@ from artrag.evaluation.questions import Question, read_questions
 from artrag.evaluation.ragas_scores import JudgeCheck, Judged, Metric, check_judge, ragas_scores
 from artrag.evaluation.rows import write_rows
 from artrag.evidence import is_refusal, whole
-from artrag.nodes.evaluate.plan import Systems
+from artrag.nodes.evaluate.alone import alone
 from artrag.nodes.evaluate.report import answers
 from artrag.nodes.evaluate.score import AT_ONCE, JUDGED
 from artrag.nodes.node import Run, node
@@ -30,24 +30,23 @@ KNOWN = 20
 """Rows with known answers that the judge is checked on, of each sort."""
 
 
-def judge(systems: Systems, chat: BaseChatModel, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
+def judge(chat: BaseChatModel, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
     """A node that judges every answer that was made from passages, and writes `judged.jsonl` into the run's folder.
 
     The judge is checked first, on the run's own questions: right answers with passages that hold them, against the same
     answers with the passages of another question.
 
-    Reads `run`, `questions`, `systems`, `at_once`; writes `judge`.
+    Reads `run`, `questions`, `rungs`, `at_once`; writes `judge`.
 
     Raises:
         UsageError: no answer was made from passages.
+        RunLockedError: somebody else is running in this folder.
         MissingExtraError: the extra `ragas` is not installed.
     """
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
-        known = yield Call(systems, None, (run.settings, state))
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
-        chosen = [known[name] for name in state["systems"]]
-        rows = yield Call(answers, None, (Path(state["run"]), questions, chosen))
+        rows = yield Call(answers, None, (Path(state["run"]), questions, state["rungs"]))
         at_once = state.get("at_once") or AT_ONCE
         wanted = [(name, row) for name, own in rows.items() for row in own if _to_judge(row)]
         if not wanted:
@@ -69,7 +68,7 @@ def judge(systems: Systems, chat: BaseChatModel, embedder: Embeddings | None = N
         yield Call(write_rows, None, (Path(state["run"]) / JUDGED, lines))
         return {"judge": str(found)}
 
-    return node("judge", body)
+    return node("judge", lambda state, run: alone(Path(state["run"]), body(state, run)))
 
 
 def known_rows(

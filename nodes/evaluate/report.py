@@ -1,7 +1,7 @@
 """report: measure all answers, compare the systems, and write it down."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,37 @@ from artrag.evaluation.questions import Question, read_questions
 from artrag.evaluation.ragas_scores import METRICS
 from artrag.evaluation.rows import read_rows
 from artrag.ledger import read_lines
-from artrag.nodes.evaluate.plan import Systems
+from artrag.nodes.evaluate.alone import alone
 from artrag.nodes.evaluate.score import ANSWERS, JUDGED, key_of
 from artrag.nodes.node import Run, node
 from artrag.passages import own_words
-from artrag.protocols import System
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
 
 
-def report(systems: Systems, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
+def report(embedder: Embeddings | None = None) -> Runnable[Any, Any]:
     """A node that writes `report.html`, `report.md` and `report.json` into the run's folder.
 
-    Reads `run`, `questions`, `systems`, `price`, `against`; writes `report`.
+    Reads `run`, `questions`, `rungs`, `judge`, `price`, `against`; writes `report`.
 
     Raises:
         UsageError: the run to compare with is none, or asked other questions.
+        RunLockedError: somebody else is running in this folder.
     """
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         run.tell("measuring")
-        known = yield Call(systems, None, (run.settings, state))
-        made = yield Call(_report, None, (state, known, embedder))
+        made = yield Call(_report, None, (state, embedder))
         return {"report": made}
 
-    return node("report", body)
+    return node("report", lambda state, run: alone(Path(state["run"]), body(state, run)))
 
 
-def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embeddings | None) -> dict[str, Any]:
+def _report(state: EvaluateState, embedder: Embeddings | None) -> dict[str, Any]:
     folder = Path(state["run"])
     questions = read_questions(Path(state["questions"]))
-    chosen = [systems[name] for name in state["systems"]]
-    rows = answers(folder, questions, chosen)
-    rungs = [_rung(one, systems, rows) for one in chosen]
+    rows = answers(folder, questions, state["rungs"])
+    rungs = [Rung(one["name"], one["over"], one["adds"]) for one in state["rungs"]]
     more: dict[str, dict[str, list[float]]] = {name: {} for name in rows}
     for name, own in rows.items():
         if embedder:
@@ -70,28 +68,25 @@ def _report(state: EvaluateState, systems: Mapping[str, System], embedder: Embed
     return found.as_dict() | {"page": str(page), "markdown": str(text), "json": str(data)}
 
 
-def _rung(system: System, systems: Mapping[str, System], chosen: Collection[str]) -> Rung:
-    """Where a system stands among those chosen; what it adds is unknown where a rung that adds another thing is out."""
-    below, adds = system.over, {system.adds}
-    while below and below not in chosen:
-        adds.add(systems[below].adds)
-        below = systems[below].over
-    return Rung(system.name, below, system.adds if len(adds) == 1 else None)
-
-
-def answers(folder: Path, questions: Sequence[Question], systems: Sequence[System]) -> dict[str, list[Answered]]:
+def answers(
+    folder: Path, questions: Sequence[Question], rungs: Sequence[Mapping[str, Any]]
+) -> dict[str, list[Answered]]:
     """The kept answers of each system, in the order of the questions; of several to one question the last.
 
     Raises:
-        UsageError: a system is not the one that was asked.
+        UsageError: an answer is not there.
     """
     known: dict[str, Answered] = {}
+    alike: dict[tuple[str, ...], Mapping[str, str]] = {}  # the systems read much the same: each passage is kept once
     for row in read_lines(folder / ANSWERS):
         if not row["error"] or row["key"] not in known:  # a failure never replaces an answer
+            passages = row.get("passages")
+            if passages:
+                row["passages"] = [alike.setdefault(tuple(one.values()), one) for one in passages]
             known[row["key"]] = Answered.of_row(row)
-    keys = {one.name: [key_of(one, question) for question in questions] for one in systems}
-    if changed := [name for name, own in keys.items() if any(key not in known for key in own)]:
-        raise UsageError(f"{changed[0]!r} has changed since it was asked: give the command again")
+    keys = {one["name"]: [key_of(one["name"], one["about"], question) for question in questions] for one in rungs}
+    if lacking := [name for name, own in keys.items() if any(key not in known for key in own)]:
+        raise UsageError(f"{str(folder / ANSWERS)!r} lacks answers of {lacking[0]!r}: give the command again")
     # Known by its words: the question may have had another id then.
     return {
         name: [replace(known[key], id=question.id) for key, question in zip(own, questions, strict=True)]

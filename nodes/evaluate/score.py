@@ -1,7 +1,7 @@
-"""score: put every question to one system, and keep what it says."""
+"""score: put every question to every system, and keep what they say."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -16,59 +16,100 @@ from langgraph.pregel import Pregel
 from artrag.errors import ArtragError, UsageError
 from artrag.evaluation.answering import Answered
 from artrag.evaluation.questions import Question, read_questions
-from artrag.ledger import Ledger
-from artrag.nodes.evaluate.plan import Systems
+from artrag.ledger import Ledger, read_lines
+from artrag.nodes.evaluate.alone import alone
 from artrag.nodes.node import Meter, Run, node
 from artrag.protocols import System
 from artrag.remembering import sparing
+from artrag.settings import Settings
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, side_by_side
+
+Systems = Callable[[Settings, Mapping[str, Any]], Mapping[str, System]]
+"""The systems by name, from the bottom of the ladder to its top, as settings and input ask for them."""
 
 ANSWERS, JUDGED = "answers.jsonl", "judged.jsonl"
 AT_ONCE = 4
 
 
 def score(systems: Systems) -> Runnable[Any, Any]:
-    """A node that asks the next system, `at_once` questions at a time.
+    """A node that asks one system after another, `at_once` questions at a time.
 
-    Each answer is kept as soon as it exists, and known again by the system's `about` and the question's words: a killed
-    run goes on, a changed system is asked anew. A question on which the system fails is kept with its error, and asked
-    again in the next run.
+    Side by side the systems would slow each other down, and their times say nothing. Each answer is kept as soon as it
+    exists, and known again by the system's `about` and the question's words: a killed run goes on, a changed system is
+    asked anew. A question on which a system fails is kept with its error, and asked again in the next run.
 
-    Reads `run`, `questions`, `left`, `at_once`; writes `left`.
+    Reads `run`, `questions`, `systems`, `at_once`; writes `rungs`.
+
+    Raises:
+        UsageError: a system is unknown.
+        RunLockedError: somebody else is running in this folder.
     """
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
-        name, *left = state["left"]
-        system = (yield Call(systems, None, (run.settings, state)))[name]
+        known = yield Call(systems, None, (run.settings, state))
+        chosen = _chosen(known, state.get("systems") or known)
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
-        ledger: Ledger = yield Call(Ledger.open, None, (Path(state["run"]) / ANSWERS,))
+        path = Path(state["run"]) / ANSWERS
+        done = yield Call(_answered, None, (path,))
+        ledger: Ledger = yield Call(Ledger.open, None, (path,))
         try:
-            known = {row["key"] for row in ledger.rows if not row["error"]}
-            missing = {key: one for one in questions if (key := key_of(system, one)) not in known}
-            done = len(questions) - len(missing)
-
-            def of(question: Question) -> Callable[[], Steps[None]]:
-                def ask() -> Steps[None]:
-                    nonlocal done
-                    row = yield _asking(system, question)
-                    yield Call(ledger.add, None, ({"key": key_of(system, question)} | row.as_row(),))
-                    done += 1
-                    run.progress(name, done, len(questions))
-
-                return ask
-
-            yield from side_by_side([of(one) for one in missing.values()], state.get("at_once") or AT_ONCE)
+            for system in chosen:
+                yield from _ask(system, questions, ledger, done, run, state.get("at_once") or AT_ONCE)
         finally:
             ledger.close()
-        return {"left": left}
+        return {"rungs": [_rung(one, known, {system.name for system in chosen}) for one in chosen]}
 
-    return node("score", body)
+    return node("score", lambda state, run: alone(Path(state["run"]), body(state, run)))
 
 
-def key_of(system: System, question: Question) -> str:
-    """What an answer is known again by."""
-    return sha256(repr((system.name, system.about, question.words)).encode("utf-8", "replace")).hexdigest()[:24]
+def _answered(path: Path) -> set[str]:
+    """The keys of the answers that are there; one that failed is asked for again."""
+    return {row["key"] for row in read_lines(path) if not row["error"]}
+
+
+def _chosen(known: Mapping[str, System], wanted: Collection[str]) -> list[System]:
+    if unknown := [name for name in wanted if name not in known]:
+        raise UsageError(
+            f"there is no system {unknown[0]!r} here: there are {', '.join(known)}; give an index for those that "
+            "retrieve, a fine-tuned model or a reranker for theirs"
+        )
+    return [one for name, one in known.items() if name in wanted]  # from the bottom up, however they were named
+
+
+def _rung(system: System, known: Mapping[str, System], chosen: Collection[str]) -> dict[str, Any]:
+    """Where a system stands among those chosen; what it adds is unknown where a rung that adds another thing is out."""
+    below, adds = system.over, {system.adds}
+    while below and below not in chosen:
+        adds.add(known[below].adds)
+        below = known[below].over
+    only = system.adds if len(adds) == 1 else None
+    return {"name": system.name, "over": below, "adds": only, "about": system.about}
+
+
+def _ask(
+    system: System, questions: Sequence[Question], ledger: Ledger, known: Collection[str], run: Run, at_once: int
+) -> Steps[None]:
+    """Put the questions to a system that it has not answered yet."""
+    missing = {key: one for one in questions if (key := key_of(system.name, system.about, one)) not in known}
+    done = len(questions) - len(missing)
+
+    def of(key: str, question: Question) -> Callable[[], Steps[None]]:
+        def ask() -> Steps[None]:
+            nonlocal done
+            row = yield _asking(system, question)
+            yield Call(ledger.add, None, ({"key": key} | row.as_row(),))
+            done += 1
+            run.progress(system.name, done, len(questions))
+
+        return ask
+
+    yield from side_by_side([of(*one) for one in missing.items()], at_once)
+
+
+def key_of(name: str, about: str, question: Question) -> str:
+    """What a system's answer is known again by."""
+    return sha256(repr((name, about, question.words)).encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def _asking(system: System, question: Question) -> Call:
