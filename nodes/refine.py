@@ -11,6 +11,7 @@ from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError, DeadlineError, PromptTooLongError
 from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
+from artrag.nodes.retrieve import passages_of
 from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState, SubquestionRecord
 from artrag.steps import Steps, invoke
@@ -77,7 +78,7 @@ def refine(
                 calls += 1
                 run.tell("retrieving", subquestion=record["text"], calls=calls)
                 try:
-                    found = (yield invoke(retriever, f"{state['question']} {record['text']}")) or []
+                    found = passages_of((yield invoke(retriever, f"{state['question']} {record['text']}"))) or []
                 except Exception as error:  # degrade in the open
                     record["found"] = f"(retrieval failed: {type(error).__name__})"
                     continue

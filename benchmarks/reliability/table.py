@@ -17,7 +17,8 @@ from typing import Any
 SUITES = (
     ("concurrency.py",),
     ("concurrency.py", "--client", "openai"),
-    ("faults.py", "--runs", "2000"),
+    ("faults.py", "--runs", "2500"),
+    ("faults_at_work.py", "--runs", "250"),
     ("crashes.py", "--kills", "30"),
     ("hostile.py",),
     ("soak.py", "--questions", "2000"),

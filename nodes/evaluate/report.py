@@ -18,6 +18,7 @@ from artrag.evaluation.ladder_page import write_ladder
 from artrag.evaluation.questions import Question, read_questions
 from artrag.evaluation.ragas_scores import METRICS
 from artrag.evaluation.rows import read_rows
+from artrag.index.embedding import embed
 from artrag.ledger import read_lines
 from artrag.nodes.evaluate.plan import Systems
 from artrag.nodes.evaluate.score import ANSWERS, JUDGED, key_of
@@ -117,10 +118,6 @@ def judged(path: Path, system: str, questions: Sequence[Question]) -> dict[str, 
 def relevancy(questions: Sequence[Question], rows: Sequence[Answered], embedder: Embeddings) -> list[float]:
     """The cosine of each answer's vector with its question's, not below 0; 0 where nothing was said."""
     said = [own_words(row.answer) or "-" for row in rows]
-    one, other = (
-        np.asarray(embedder.embed_documents(list(texts)), dtype=np.float32)
-        for texts in ([question.question for question in questions], said)
-    )
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    near = np.clip((one * other).sum(axis=1) / np.maximum(lengths, 1e-9), 0, 1)
+    one, other = (embed(embedder, list(texts)).vectors for texts in ([one.question for one in questions], said))
+    near = np.clip((one * other).sum(axis=1), 0, 1)
     return [float(value) if row.answer.strip() else 0.0 for value, row in zip(near, rows, strict=True)]
