@@ -26,6 +26,7 @@ from artrag.index.manifest import BM25_FILE, CATALOG, DENSE, LATE, Manifest, che
 from artrag.index.passage import Passage
 from artrag.index.tokens import tokenize
 from artrag.protocols import TokenEmbedder
+from artrag.telling import told
 
 ARMS = ("dense", "bm25", "late")
 """The arms that an index may have; "late" scores again what the others found best."""
@@ -272,9 +273,9 @@ def embedding(embedder: Embeddings) -> Iterator[Embeddings]:
         raise
     except Exception as error:  # every provider has classes of its own
         raise ModelCallError(
-            f"the embedder {fingerprint(embedder)!r} failed ({type(error).__name__}: {str(error)[:200]}): check that "
+            f"the embedder {fingerprint(embedder)!r} failed ({told(error, 200)}): check that "
             "it is up and reachable, and run it again"
-        ) from error
+        ) from None  # what the provider raised may quote the key
 
 
 def question_vector(embedder: Embeddings, question: str, dimension: int) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from artrag.nodes.retrieve import passages_of
 from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState, SubquestionRecord
 from artrag.steps import Steps, invoke
+from artrag.telling import told
 from artrag.working import read_steps
 
 MOST_PASSAGES = 8
@@ -102,7 +103,7 @@ def refine(
 
 
 def _failure(error: Exception) -> str:
-    return f"refine failed: {type(error).__name__}: {error}"
+    return f"refine failed: {told(error)}"
 
 
 def _calculated(text: str) -> str | None:

@@ -23,6 +23,7 @@ from artrag.protocols import System
 from artrag.remembering import sparing
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, side_by_side
+from artrag.telling import told
 
 ANSWERS, JUDGED = "answers.jsonl", "judged.jsonl"
 AT_ONCE = 4
@@ -175,5 +176,5 @@ def _plain(passage: Any) -> dict[str, str]:
 
 
 def _failed(system: System, question: Question, error: Exception) -> Answered:
-    told = str(error) if isinstance(error, ArtragError) else f"{type(error).__name__}: {error}"
-    return Answered(system=system.name, id=question.id, answer="", error=told[:500] or type(error).__name__)
+    said = str(error) if isinstance(error, ArtragError) else told(error)
+    return Answered(system=system.name, id=question.id, answer="", error=said[:500] or type(error).__name__)
