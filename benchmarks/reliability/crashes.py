@@ -259,9 +259,10 @@ def converse(folder: Path) -> None:
         while True:
             state = graph.get_state(THREAD)
             asked = sum(one.type == "human" for one in state.values.get("messages", []))
-            if not state.next and asked == TURNS:
+            # Not `state.next`, which leaves out a stage that had said its word when it was killed.
+            if not state.tasks and asked == TURNS:
                 return
-            turn: Any = None if state.next else {"messages": f"How is valve {asked} cleared?"}
+            turn: Any = None if state.tasks else {"messages": f"How is valve {asked} cleared?"}
             graph.invoke(turn, THREAD, durability="sync")
 
 
