@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test local server ragas check notebooks docs bench reliability clean
+.PHONY: demo test local server ragas check audit notebooks docs bench reliability clean
 
 demo: $(READY)
 	$(BIN)/artrag demo
@@ -32,6 +32,13 @@ check: $(READY)  # what a change must pass besides the tests
 	$(BIN)/ruff check .
 	rm -rf build/types && $(BIN)/python -m pip install -q --no-deps --no-build-isolation --target build/types .
 	MYPYPATH=build/types $(BIN)/mypy -p artrag
+
+audit: build/audit/bin/pip-audit  # known vulnerabilities of the pinned packages: 1 where there are some, 3 where nobody could be asked
+	build/audit/bin/python .ci/audit.py
+
+build/audit/bin/pip-audit:  # its requirements are none of ours
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/run.py

@@ -5,6 +5,7 @@
     │   ├── QuestionError          the question is blank or longer than the model's window
     │   ├── SettingsError          an unknown setting, or a value out of range
     │   ├── StateError             a graph's state lacks what a node reads
+    │   ├── FormatError            a run's folder, a trace or a thread of another format version
     │   ├── UnknownModelError      a model reference that names nothing
     │   ├── RemoteRefusedError     a remote model or tracer under `local_only`
     │   ├── PromptError            a prompt file that is missing or malformed
@@ -57,6 +58,10 @@ class SettingsError(UsageError):
 
 class StateError(UsageError):
     """A graph's state lacks what a node reads."""
+
+
+class FormatError(UsageError):
+    """A run's folder, a trace or a thread has another format version than the one that is read."""
 
 
 class UnknownModelError(UsageError):

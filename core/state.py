@@ -122,6 +122,7 @@ class QAState(TypedDict, total=False):
     needs_review: Annotated[bool, Field(description="A person is asked before the graph ends.")]
     rounds: Annotated[int, Field(description="Refinements made.")]
     due: Annotated[float, Field(description="Unix time at which the run must be over; 0: no limit.")]
+    state_format: Annotated[int, Field(description="Format version of this state, for threads that are kept.")]
     usage: Annotated[dict[str, StageUsage], add_usage]
 
 

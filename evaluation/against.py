@@ -12,6 +12,7 @@ from artrag.evaluation.intervals import clustered
 from artrag.evaluation.ladder import FEWEST, Ladder
 from artrag.evaluation.questions import Question, groups
 from artrag.evaluation.rows import read_rows, write_rows
+from artrag.formats import check_run
 
 QUALITIES = "qualities.jsonl"
 
@@ -69,8 +70,10 @@ def earlier_of(questions: Sequence[Question], before: Path) -> dict[str, dict[st
 
     Raises:
         UsageError: there is no such run, or it asked other questions.
+        FormatError: it is of another format version.
     """
     path = before / QUALITIES
+    check_run(before, "evaluate")
     if not path.is_file():
         raise UsageError(f"{str(before)!r} is no finished run: give the folder of an evaluation, with {QUALITIES!r}")
     earlier = {row["id"]: row for _, row in read_rows(path)}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from artrag.errors import EmbedderMismatchError, ModelCallError, UsageError
 from artrag.index.late import as_int8
-from artrag.index.store import fingerprint, unit
+from artrag.index.store import embedding, fingerprint, unit
 from artrag.protocols import TokenEmbedder
 
 BATCH = 64
@@ -75,7 +75,7 @@ def embed_all(
     Raises:
         UsageError: `workers` is below 1, or above it and there is no reference.
         EmbedderMismatchError: a worker opened another model than `embedder`.
-        ModelCallError: the embedder gives something else than one vector a text, or a worker died.
+        ModelCallError: the embedder fails, gives something else than one vector a text, or a worker died.
     """
     if workers < 1:
         raise UsageError(f"cannot embed with workers={workers!r}: give 1, or the number of processor cores")
@@ -102,16 +102,17 @@ def embed(embedder: Embeddings, texts: list[str], late: bool = False) -> Embedde
     """Unit vectors of a few texts, and where asked for those of their tokens.
 
     Raises:
-        ModelCallError: the embedder gives something else than one vector of numbers a text.
+        ModelCallError: the embedder fails, or gives something else than one vector of numbers a text.
     """
     before = getattr(embedder, "cut", 0)
     tokens: list[NDArray[np.int8]] | None = None
     rows: Any
-    if late:
-        rows, own = cast(TokenEmbedder, embedder).encode_tokens(texts)
-        tokens = [as_int8(vectors) for vectors in own]
-    else:
-        rows = embedder.embed_documents(texts)
+    with embedding(embedder):
+        if late:
+            rows, own = cast(TokenEmbedder, embedder).encode_tokens(texts)
+            tokens = [as_int8(vectors) for vectors in own]
+        else:
+            rows = embedder.embed_documents(texts)
     try:
         vectors = np.asarray(rows, dtype=np.float32)
     except (ValueError, TypeError) as error:

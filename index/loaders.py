@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from artrag.index.context import title_of
 
 READ_LIKE = "read 1"
 """Count it up when a format is read in another way: then the files of old indexes are read again."""
+
+LARGEST = 1 << 28
+"""Bytes of a file that is read whole; JSON Lines, which are read line by line, may have more, but no line of them."""
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -71,9 +75,10 @@ def file_hash(path: Path) -> str:
     """What tells how a file would be read: its bytes, and the version of this reader.
 
     Raises:
-        DocumentError: it cannot be read.
+        DocumentError: it cannot be read, or is no file or too large.
     """
     try:
+        _check_file(path)
         with path.open("rb") as file:
             return f"{READ_LIKE} {hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError as error:
@@ -88,6 +93,7 @@ def read(path: Path, name: str) -> Iterator[Document]:
     """
     suffix = path.suffix.lower()
     try:
+        _check_file(path)
         if suffix in ROWS:
             yield from _rows(path)
             return
@@ -99,6 +105,15 @@ def read(path: Path, name: str) -> Iterator[Document]:
         raise DocumentError(f"{str(path)!r} has no text: {hint}")
     document.metadata.setdefault("title", title_of(document.page_content, name))
     yield Document(document.page_content, id=name, metadata=document.metadata)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what would be read for ever: pipes and devices, and files of more than there is memory for."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise DocumentError(f"{str(path)!r} is a pipe or a device: give a file, or a folder")
+    if about.st_size > LARGEST and path.suffix.lower() not in ROWS:
+        raise DocumentError(f"{str(path)!r} has {about.st_size} bytes, more than {LARGEST}: split it, or leave it out")
 
 
 def _unreadable(path: Path, error: OSError) -> DocumentError:
@@ -207,7 +222,9 @@ def _rows(path: Path) -> Iterator[Document]:
     """JSON Lines of documents: `{id, text, title?, path?, chunks?, metadata?}`; BEIR's `_id` is an id, too."""
     seen: set[str] = set()
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(iter(lambda: lines.readline(LARGEST + 1), b""), start=1):
+            if len(line) > LARGEST:
+                raise DocumentError(f"line {number} of {str(path)!r} has more than {LARGEST} bytes: split it")
             if not line.strip():
                 continue
             try:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from artrag.errors import IndexDamagedError, IndexNotFoundError, IndexVersionError
+from artrag.formats import refusal
 
 FORMAT = 2
 CATALOG, DENSE, BM25_FILE, LATE = "catalog.sqlite", "dense.faiss", "bm25.npz", "late.npz"
@@ -80,10 +81,8 @@ def read_manifest(path: Path) -> Manifest:
         raise IndexDamagedError(f"{str(file)!r} cannot be read ({error}): run 'artrag index repair {path}'") from None
     version = data.get("format") if isinstance(data, dict) else None
     if version != FORMAT:
-        raise IndexVersionError(
-            f"the index at {str(path)!r} has format {version!r}, this artrag reads {FORMAT}: "
-            "ingest its documents again into a new directory"
-        )
+        mend = "ingest its documents again into a new directory, 'artrag ingest DOCUMENTS --index NEW'"
+        raise IndexVersionError(refusal(repr(str(file)), version, FORMAT, mend))
     try:
         manifest = Manifest.model_validate(data)
         at = "" if _GENERATION.fullmatch(manifest.generation) else "generation"

@@ -13,7 +13,7 @@ from artrag.index.manifest import Manifest
 from artrag.index.passage import Passage
 from artrag.index.qdrant_points import as_document, as_passage, condition, point_id, query_weights, sparse
 from artrag.index.qdrant_server import IN_MEMORY, Address, Facts, check_server, not_found, read_facts, talking
-from artrag.index.store import DEPTH, fingerprint, opened_embedder
+from artrag.index.store import DEPTH, fingerprint, opened_embedder, question_vector
 from artrag.index.tokens import tokenize
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class QdrantIndex:
         facts = self._facts  # one collection and its embedder, whatever another thread refreshes meanwhile
         queries: dict[str, Any] = {}
         if "dense" in arms:
-            queries["dense"] = [float(x) for x in self._embedder(facts).embed_query(question)]
+            queries["dense"] = [float(x) for x in question_vector(self._embedder(facts), question, facts.dimension)]
         if "bm25" in arms and (weights := query_weights(tokenize(question))):
             queries["bm25"] = sparse(weights)
         if not queries:

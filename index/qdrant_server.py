@@ -30,6 +30,7 @@ from artrag.errors import (
 )
 from artrag.index.fusion import Fusion
 from artrag.index.manifest import ContextKind
+from artrag.telling import without_keys
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -178,7 +179,7 @@ def talking(address: Address) -> Iterator[None]:
             raise not_found(address) from None
         if error.status_code in (401, 403):
             raise IndexServerError(f"{address.text!r} refuses the key: set QDRANT_API_KEY to one of its own") from None
-        said = error.content[:300].decode(errors="replace")
+        said = without_keys(error.content[:300].decode(errors="replace"))
         raise IndexServerError(f"{address.text!r} answers {error.status_code}: {said}: see the server's log") from None
     except ResponseHandlingException as error:
         raise IndexServerError(

@@ -1,6 +1,7 @@
 """An index, opened for searching."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +9,14 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
-from artrag.errors import EmbedderMismatchError, IndexDamagedError, IndexStoreError, UsageError
+from artrag.errors import (
+    ArtragError,
+    EmbedderMismatchError,
+    IndexDamagedError,
+    IndexStoreError,
+    ModelCallError,
+    UsageError,
+)
 from artrag.index.bm25 import BM25
 from artrag.index.catalog import Catalog, StoredChunk, StoredDocument
 from artrag.index.dense import Dense
@@ -18,6 +26,7 @@ from artrag.index.manifest import BM25_FILE, CATALOG, DENSE, LATE, Manifest, che
 from artrag.index.passage import Passage
 from artrag.index.tokens import tokenize
 from artrag.protocols import TokenEmbedder
+from artrag.telling import told
 
 ARMS = ("dense", "bm25", "late")
 """The arms that an index may have; "late" scores again what the others found best."""
@@ -130,10 +139,11 @@ class Index:
         found: dict[str, Hits] = {}
         tokens: NDArray[np.float32] | None = None
         if "late" in wanted:
-            vectors, (tokens,) = cast(TokenEmbedder, self.embedder()).encode_tokens([question])
+            with embedding(self.embedder()) as embedder:
+                vectors, (tokens,) = cast(TokenEmbedder, embedder).encode_tokens([question])
             found["dense"] = self._dense.top(vectors[0], depth, allowed)
         elif "dense" in wanted:
-            asked = np.asarray(self.embedder().embed_query(question), dtype=np.float32)
+            asked = question_vector(self.embedder(), question, self.manifest.dimension)
             found["dense"] = self._dense.top(asked, depth, allowed)
         if "bm25" in wanted or tokens is not None:
             found["bm25"] = self._bm25.top(tokenize(question), depth, allowed)
@@ -248,6 +258,40 @@ def fingerprint(embedder: Any) -> str:
     own = getattr(embedder, "fingerprint", "")
     model = getattr(embedder, "model", "") or getattr(embedder, "model_name", "")
     return str(own) if own else f"{type(embedder).__name__}:{model}"
+
+
+@contextmanager
+def embedding(embedder: Embeddings) -> Iterator[Embeddings]:
+    """The embedder; whatever it raises names it.
+
+    Raises:
+        ModelCallError: in place of what its package raises.
+    """
+    try:
+        yield embedder
+    except ArtragError:
+        raise
+    except Exception as error:  # every provider has classes of its own
+        raise ModelCallError(
+            f"the embedder {fingerprint(embedder)!r} failed ({told(error, 200)}): check that "
+            "it is up and reachable, and run it again"
+        ) from None  # what the provider raised may quote the key
+
+
+def question_vector(embedder: Embeddings, question: str, dimension: int) -> NDArray[np.float32]:
+    """The vector of a question.
+
+    Raises:
+        ModelCallError: the embedder fails, or gives none of so many numbers.
+    """
+    with embedding(embedder):
+        made = np.asarray(embedder.embed_query(question), dtype=np.float32)
+    if made.shape != (dimension,) or not np.isfinite(made).all():
+        raise ModelCallError(
+            f"the embedder {fingerprint(embedder)!r} gave no vector of {dimension} numbers for a question, but of "
+            f"shape {made.shape!r}: check its model and settings"
+        )
+    return made
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from artrag.index.bm25 import BM25
 from artrag.index.build import CACHE, begin, give_up, working
 from artrag.index.catalog import Catalog, StoredChunk
 from artrag.index.dense import Dense
+from artrag.index.embedding import embed
 from artrag.index.finish import Finished, finish
 from artrag.index.late import Late
 from artrag.index.manifest import (
@@ -26,7 +27,6 @@ from artrag.index.manifest import (
     latest_manifest,
     read_manifest,
 )
-from artrag.index.store import unit
 from artrag.index.tokens import tokenize
 
 LOOKED_UP, EMBEDDED = 2000, 32
@@ -276,9 +276,9 @@ def _dense_problems(folder: Path, catalog: Catalog, manifest: Manifest, embedder
         if len(odd):
             yield f"holds vectors that are not of length 1, the first in row {start + int(odd[0])}"
             return
-    if embedder is not None:
+    if embedder is not None and manifest.chunks:
         chunks = list(_some(catalog, manifest.chunks, EMBEDDED))
-        made = unit(np.asarray(embedder.embed_documents([chunk.indexed for chunk in chunks]), dtype=np.float32))
+        made = embed(embedder, [chunk.indexed for chunk in chunks]).vectors
         near = np.einsum("ij,ij->i", made, vectors[[chunk.row for chunk in chunks]])
         if astray := [chunk.id for chunk, cosine in zip(chunks, near, strict=True) if cosine < 0.99]:
             yield f"holds other vectors than the embedder gives for {_few(astray)}"

@@ -14,6 +14,7 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from artrag.errors import MissingExtraError, SettingsError
+from artrag.telling import without_keys
 
 VARIABLE = "ARTRAG_THREADS"
 DEFAULT = ".artrag/threads.sqlite"
@@ -44,7 +45,9 @@ def _saver(place: str) -> AbstractAsyncContextManager[Any]:
             ) from None
         return AsyncPostgresSaver.from_conn_string(place)
     if "://" in place:
-        raise SettingsError(f"{VARIABLE} is {place!r}: give a file, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        raise SettingsError(
+            f"{VARIABLE} is {without_keys(place)!r}: give a file, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
     try:
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
     except ImportError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from artrag.errors import PartError
+from artrag.formats import refusal
 
 Kind = Literal["asker", "truster"]
 PartKind = Literal["asker", "truster", "reader", "retriever", "reranker", "answerer"]
@@ -78,6 +79,8 @@ def read_part(folder: Path, kind: PartKind) -> Part:
     place = folder / MANIFEST
     try:
         data = json.loads(place.read_text("utf-8"))
+        if (found := data.get("format")) != FORMAT:  # first: what else stands there may be of another shape
+            raise PartError(refusal(repr(str(place)), found, FORMAT, f"train it again, 'artrag train {kind}'"))
         known = {entry.name for entry in fields(Part)}
         part = Part(**{name: value for name, value in data.items() if name in known})
         _check(part)
@@ -85,10 +88,6 @@ def read_part(folder: Path, kind: PartKind) -> Part:
         raise PartError(f"no trained {kind} in {str(folder)!r}: train one with 'artrag train {kind}'") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise PartError(f"{str(place)!r} is damaged ({error}): train the {kind} again") from None
-    if part.format != FORMAT:
-        raise PartError(
-            f"{str(place)!r} has format {part.format!r}, this artrag reads {FORMAT}: train the {kind} again"
-        )
     if part.kind != kind:
         raise PartError(f"{str(folder)!r} holds the trained part {part.kind!r}: give the folder of a trained {kind}")
     for name, digest in part.files.items():

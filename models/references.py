@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from artrag.models.wheels import Progress
 
 Kind = Literal["pypi", "hf", "folder", "remote"]
+SERVER_KEY = "ARTRAG_SERVER_KEY"
+"""The variable with the key of servers that are named by `@URL`."""
 _LOADING = threading.Lock()
 
 
@@ -73,6 +75,10 @@ class ModelReference:
         if scheme == "hf":
             return cls(text, "hf", rest)
         name, _, url = rest.partition("@")
+        if "@" in url or "?" in url:  # the reference stands in manifests, reports and messages
+            raise UnknownModelError(
+                f"no keys in the address of a model's server ({scheme}:{name}@...): put the key into {SERVER_KEY}"
+            )
         if url and urlsplit(url).scheme not in ("http", "https"):
             raise UnknownModelError(
                 f"the server {url!r} of {text!r} is no http address: write it as http://host:port/v1"
@@ -212,8 +218,7 @@ def _remote_chat(reference: ModelReference) -> BaseChatModel:
     from langchain.chat_models import init_chat_model
 
     options: dict[str, Any] = {"model_provider": reference.provider, "max_retries": 0}  # the nodes retry, in the open
-    if reference.url:
-        options |= {"base_url": reference.url, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
+    options |= _server(reference)
     if reference.url and reference.provider == "openai":
         options["stream_usage"] = True  # off by default for other servers: streamed replies would cost nothing
     try:
@@ -230,13 +235,21 @@ def _remote_chat(reference: ModelReference) -> BaseChatModel:
 def _remote_embedder(reference: ModelReference) -> Embeddings:
     from langchain.embeddings import init_embeddings
 
-    options: dict[str, Any] = {"base_url": reference.url} if reference.url else {}
     try:
-        return init_embeddings(reference.name, provider=reference.provider, **options)
+        return init_embeddings(reference.name, provider=reference.provider, **_server(reference))
     except ImportError as error:
         raise MissingExtraError(f"{reference.text!r} needs a package that is not installed: {error}") from None
     except Exception as error:
         raise UnknownModelError(f"{reference.text!r} cannot be opened: {error}") from error
+
+
+def _server(reference: ModelReference) -> dict[str, Any]:
+    """Address and key of a reference's own server. OpenAI's key is for OpenAI's hosts: nobody else is told it."""
+    if not reference.url:
+        return {}
+    host = urlsplit(reference.url).hostname or ""
+    variable = "OPENAI_API_KEY" if f".{host}".endswith(".openai.com") else SERVER_KEY
+    return {"base_url": reference.url, "api_key": os.environ.get(variable) or "none"}
 
 
 def _written(part: Path | None) -> int:

@@ -10,6 +10,7 @@ from artrag.nodes.node import Run, node
 from artrag.protocols import Asker, Doubt
 from artrag.state import QAState, SubquestionRecord
 from artrag.steps import Steps, method
+from artrag.telling import told
 
 
 def ask(asker: Asker) -> Runnable[Any, Any]:
@@ -30,7 +31,7 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
             if not isinstance(doubt, Doubt) or not math.isfinite(doubt.refine_probability):
                 raise TypeError(f"the Asker gave {doubt!r:.200} instead of a doubt")
         except Exception as error:  # degrade in the open: a draft without doubts is better than no draft
-            return _decided([], 0.0, False, f"ask failed: {type(error).__name__}: {error}", run)
+            return _decided([], 0.0, False, f"ask failed: {told(error)}", run)
         asked = [cast(SubquestionRecord, asdict(subquestion)) for subquestion in doubt.subquestions]
         wanted = doubt.refine_probability >= run.settings.limit("refine_above", limits)
         left = run.settings.rounds - state.get("rounds", 0)

@@ -13,6 +13,7 @@ from artrag.errors import ArtragError, ModelCallError, PromptTooLongError
 from artrag.nodes.circuit import circuit_of
 from artrag.nodes.node import Run
 from artrag.steps import Call, Steps, invoke, pause
+from artrag.telling import told
 from artrag.text import readable
 
 FIRST_PAUSE = 0.5
@@ -60,7 +61,7 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
         except Exception as error:  # every provider has classes of its own
             if is_signal(error):
                 raise
-            fault, asked = f"{type(error).__name__}: {str(error)[:200]}", _asked_to_wait(error)
+            fault, asked = told(error, 200), _asked_to_wait(error)
             if not 400 <= (getattr(error, "status_code", None) or 0) < 500:  # those say that it is alive
                 circuit.failed(fault)
             continue
@@ -74,7 +75,7 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
     raise ModelCallError(
         f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
         "check that it is up and reachable, or name another one"
-    )
+    ) from None  # what the provider raised may quote the key
 
 
 def again(fault: str, attempt: int, run: Run, *, at_least: float = 0.0) -> Call:

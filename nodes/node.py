@@ -14,7 +14,8 @@ from langchain_core.runnables.config import ensure_config, merge_configs, var_ch
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime, get_runtime
 
-from artrag.errors import StateError
+from artrag.errors import FormatError, StateError
+from artrag.formats import STATE_FORMAT, refusal
 from artrag.settings import Settings
 from artrag.state import FIRST_STAGES, StageUsage
 from artrag.steps import Steps, arun, run
@@ -106,6 +107,7 @@ class Node(Runnable[Any, dict[str, Any]]):
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The keys that the body writes, and `usage`."""
         given = _Given(self._stage, input)
+        self._check_format(given, ensure_config(config))
         this = self._begin(given)
         with _metered(ensure_config(config), this.meter, self._tags):
             made = self._body(given, this)
@@ -115,11 +117,23 @@ class Node(Runnable[Any, dict[str, Any]]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
         given = _Given(self._stage, input)
+        self._check_format(given, ensure_config(config))
         this = self._begin(given)
         with _metered(ensure_config(config), this.meter, self._tags):
             made = self._body(given, this)
             update = await arun(made, this.until) if isinstance(made, Generator) else made
         return self._told(update, config, this)
+
+    def _check_format(self, given: "_Given", config: RunnableConfig) -> None:
+        """Refuse a state that another version has left on the thread; the first stage begins anew over an older one."""
+        found = given.get("state_format", STATE_FORMAT)
+        older = isinstance(found, int) and found < STATE_FORMAT
+        if found == STATE_FORMAT or (older and self._stage in FIRST_STAGES):
+            return
+        thread = (config.get("configurable") or {}).get("thread_id")
+        raise FormatError(
+            refusal(f"the state of the thread {thread!r}", found, STATE_FORMAT, "ask again on a new thread")
+        )
 
     def _told(self, update: dict[str, Any], config: RunnableConfig | None, this: Run) -> dict[str, Any]:
         if self._stage not in FIRST_STAGES:  # it only forgets what was before
@@ -160,6 +174,7 @@ def node(stage: str, body: Body, *, quiet: bool = False, last: bool = False) -> 
 
     Raises:
         StateError: when it runs, the state lacks what the body reads.
+        FormatError: the state on the thread has another format version.
     """
     return Node(stage, body, quiet=quiet, last=last)
 

@@ -8,6 +8,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag.errors import QuestionError
+from artrag.formats import STATE_FORMAT
 from artrag.nodes.node import Run, node
 
 
@@ -50,6 +51,7 @@ def receive(*, chat: bool = False) -> Runnable[Any, Any]:
             "stop_reason": "",
             "needs_review": False,
             "rounds": 0,
+            "state_format": STATE_FORMAT,
             "due": time.time() + run.settings.deadline if run.settings.deadline else 0.0,
         }
         if not chat:

@@ -11,9 +11,11 @@ from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError, DeadlineError, PromptTooLongError
 from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
+from artrag.nodes.retrieve import passages_of
 from artrag.passages import cite, numbered, own_words
 from artrag.state import Candidate, QAState, SubquestionRecord
 from artrag.steps import Steps, invoke
+from artrag.telling import told
 from artrag.working import read_steps
 
 MOST_PASSAGES = 8
@@ -77,7 +79,7 @@ def refine(
                 calls += 1
                 run.tell("retrieving", subquestion=record["text"], calls=calls)
                 try:
-                    found = (yield invoke(retriever, f"{state['question']} {record['text']}")) or []
+                    found = passages_of((yield invoke(retriever, f"{state['question']} {record['text']}"))) or []
                 except Exception as error:  # degrade in the open
                     record["found"] = f"(retrieval failed: {type(error).__name__})"
                     continue
@@ -101,7 +103,7 @@ def refine(
 
 
 def _failure(error: Exception) -> str:
-    return f"refine failed: {type(error).__name__}: {error}"
+    return f"refine failed: {told(error)}"
 
 
 def _calculated(text: str) -> str | None:

@@ -8,6 +8,7 @@ from langchain_core.runnables import Runnable
 from artrag.nodes.node import Run, node
 from artrag.state import QAState
 from artrag.steps import Call, Steps
+from artrag.telling import told
 
 
 def rerank(reranker: BaseDocumentCompressor | None = None) -> Runnable[Any, Any]:
@@ -29,7 +30,7 @@ def rerank(reranker: BaseDocumentCompressor | None = None) -> Runnable[Any, Any]
                     raise TypeError(f"the reranker gave {ordered!r:.200} instead of documents")
                 passages = ordered
             except Exception as error:  # degrade in the open: the retriever's order is an order, too
-                failure = f"rerank failed: {type(error).__name__}: {error}; the retriever's order stands"
+                failure = f"rerank failed: {told(error)}; the retriever's order stands"
         kept = None if passages is None else passages[: run.settings.k]
         run.tell(failure or f"{len(kept or [])} passages kept")
         return {"passages": kept} | ({"decision": failure} if failure else {})

@@ -10,6 +10,7 @@ from artrag.nodes.calling import again, is_signal
 from artrag.nodes.node import Run, node
 from artrag.state import QAState
 from artrag.steps import Steps, invoke
+from artrag.telling import told
 
 Retriever = Runnable[str, list[Document] | None]
 """Any LangChain retriever. None instead of a list means that there is nothing to search: the model reasons alone."""
@@ -42,17 +43,24 @@ def _found(retriever: Runnable[Any, Any], question: str, run: Run) -> Steps[list
         if attempt:
             yield again(fault, attempt, run)
         try:
-            found = yield invoke(retriever, question)
+            return passages_of((yield invoke(retriever, question)))
         except ArtragError:
             raise
         except Exception as error:  # every store has classes of its own
             if is_signal(error):
                 raise
-            fault = f"{type(error).__name__}: {str(error)[:200]}"
-            continue
-        if found is None or (isinstance(found, list) and all(isinstance(one, Document) for one in found)):
-            return found
-        raise RetrievalError(f"the retriever gave {found!r:.200} instead of a list of documents: mend it")
+            fault = told(error, 200)
     raise RetrievalError(
         f"the retriever failed in {run.settings.retries + 1} tries ({fault}): check that what it searches is there"
-    )
+    ) from None
+
+
+def passages_of(found: Any) -> list[Document] | None:
+    """What a retriever gave, where it is passages, or None.
+
+    Raises:
+        RetrievalError: it is something else.
+    """
+    if found is None or (isinstance(found, list) and all(isinstance(one, Document) for one in found)):
+        return found
+    raise RetrievalError(f"the retriever gave {found!r:.200} instead of a list of documents: mend it")

@@ -12,6 +12,7 @@ from artrag.passages import cite, own_words
 from artrag.state import Candidate, QAState
 from artrag.steps import Call, Steps, arun
 from artrag.steps import run as drive
+from artrag.telling import told
 
 
 def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -44,7 +45,7 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
             try:
                 return (yield from say(sampler, messages, run))
             except Exception as error:  # degrade in the open: the draft and its refinement remain
-                run.tell(f"a sample failed: {type(error).__name__}: {error}")
+                run.tell(f"a sample failed: {told(error)}")
                 return ""
 
         try:

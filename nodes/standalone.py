@@ -11,6 +11,7 @@ from artrag.nodes.calling import messages_of, say
 from artrag.nodes.node import Run, node
 from artrag.state import ChatState
 from artrag.steps import Steps
+from artrag.telling import told
 from artrag.text import codes, is_cjk, numbers
 
 TURNS = 6
@@ -44,18 +45,18 @@ def standalone(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
             except PromptTooLongError as error:
                 turns = turns[1:]
                 if not turns:
-                    problem = f"{type(error).__name__}: {error}"
+                    problem = told(error)
                     break
             except Exception as error:  # degrade in the open: the question as asked may do
-                problem = f"{type(error).__name__}: {error}"
+                problem = told(error)
                 break
         if problem:
-            told = f"rewriting failed: {problem}; the question is taken as asked"
-            run.tell(told, question=asked)
-            return {"rewriting": told}
-        told = "rewritten from the conversation" if said != asked else "understood as asked"
-        run.tell(told, question=said, asked=asked)
-        return {"question": said, "rewriting": told}
+            rewriting = f"rewriting failed: {problem}; the question is taken as asked"
+            run.tell(rewriting, question=asked)
+            return {"rewriting": rewriting}
+        rewriting = "rewritten from the conversation" if said != asked else "understood as asked"
+        run.tell(rewriting, question=said, asked=asked)
+        return {"question": said, "rewriting": rewriting}
 
     return node("standalone", body, quiet=True)
 

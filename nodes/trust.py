@@ -13,6 +13,7 @@ from artrag.passages import cite
 from artrag.protocols import Truster
 from artrag.state import Candidate, QAState
 from artrag.steps import Steps, method
+from artrag.telling import told
 
 WIDENED = 1.5
 """By how much the abstention floor rises for an answer that the Truster cannot judge."""
@@ -39,7 +40,7 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
             judged = yield from _judged(truster, question, seen, passages, run)
         except Exception as error:  # degrade in the open: the draft stands
             best, confidence, scored = 0, 0.5, seen
-            decision = f"trust failed: {type(error).__name__}: {error}; the draft stands"
+            decision = f"trust failed: {told(error)}; the draft stands"
         else:
             best, scores, confidence, floor, strange = judged
             decision = _decision(seen, scores, best)

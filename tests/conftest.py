@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import HashedWords, tiny_tokenizer
+from fakes import HashedWords, tiny_chat, tiny_tokenizer
 from hypothesis import settings
 
 from artrag.errors import ModelUnavailableError
@@ -110,26 +110,7 @@ def index(build: Callable[..., dict[str, Any]], corpus: Path, embedder: HashedWo
 @pytest.fixture(scope="session")
 def tiny_chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A causal language model of hidden size 16, random weights."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    folder = tmp_path_factory.mktemp("tiny-chat")
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_chat(tmp_path_factory.mktemp("tiny-chat"), max_position_embeddings=512)
 
 
 @pytest.fixture(scope="session")

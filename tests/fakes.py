@@ -182,6 +182,22 @@ def tiny_tokenizer() -> Any:
     return fast
 
 
+def tiny_chat(folder: Path, seed: int = 0, **changes: Any) -> Path:
+    """A causal language model of hidden size 16 with random weights; `changes` go into its configuration."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), **{"max_position_embeddings": 1024, **shape, **ends, **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def json_lines(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -19,6 +19,11 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """Refuse the key, and quote it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Garbage:
     """Answer with status 200 and a body that is no JSON."""
 
@@ -47,7 +52,7 @@ class Calls:
     arguments: dict[str, Any]
 
 
-Said = str | Fail | Garbage | After | Weighed | Calls
+Said = str | Fail | Quote | Garbage | After | Weighed | Calls
 
 
 class OpenAIServer:
@@ -56,11 +61,13 @@ class OpenAIServer:
     Attributes:
         asked: the prompt of every request, in the order of arrival.
         bodies: the same requests as they came.
+        keys: the key that each was sent with.
     """
 
     def __init__(self, *script: Said, otherwise: Callable[[str], Said] | Said = "Nausea.") -> None:
         self.script, self.otherwise = list(script), otherwise
         self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str] = []
         self.closing, self._lock = threading.Event(), threading.Lock()
         server = self
 
@@ -122,12 +129,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/v1/chat/completions":
             return self._json({"error": {"message": f"no such page: {self.path}"}}, 404)
+        self.here.keys.append(key := str(self.headers["Authorization"]).removeprefix("Bearer "))
         said = self.here.next(body)
         if isinstance(said, After):
             self.here.closing.wait(said.seconds)
             said = said.text
         if isinstance(said, Fail):
             return self._json({"error": {"message": "told to fail", "type": "test", "code": None}}, said.status)
+        if isinstance(said, Quote):
+            return self._json({"error": {"message": f"the key {key} is not known", "type": "test", "code": None}}, 401)
         if isinstance(said, Garbage):
             return self._send(b'{"id": "no JSON', "application/json")
         if isinstance(said, Calls):

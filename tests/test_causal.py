@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ROOT, json_lines, passage, tiny_matrices, tiny_tokenizer
+from fakes import ROOT, json_lines, passage, tiny_chat, tiny_matrices, tiny_tokenizer
 
 from artrag.errors import PartError, PromptTooLongError, TrainingDataError, UnknownModelError
 from artrag.evaluation.labels import Label
@@ -41,27 +41,7 @@ def _tiny_matrices() -> Iterator[None]:
 
 def make_base(folder: Path, seed: int) -> Path:
     """Random weights, wide enough apart that a frozen head can say any byte."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.5,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_chat(folder, seed, initializer_range=0.5)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Killed in the middle: what was paid for is kept, and a rerun completes."""
 
+import importlib
 import json
 import os
 import random
@@ -8,9 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes import json_lines
+from fakes import ROOT, json_lines
 from openai_server import After, OpenAIServer
 
 QUESTIONS, AT_ONCE, KILLS = 1_000, 8, 5
@@ -60,3 +62,58 @@ def test_a_run_of_1000_questions_that_is_killed_again_and_again_asks_none_twice(
     assert sorted(finished(run), key=int) == [row["id"] for row in rows]  # and none is there twice
     # A kill loses at most the calls that were under way.
     assert QUESTIONS <= len(asked) <= QUESTIONS + KILLS * AT_ONCE
+
+
+CRASHES = ROOT / "benchmarks" / "reliability" / "crashes.py"
+
+
+@pytest.fixture
+def crashes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "path", [str(CRASHES.parent), *sys.path])
+    return importlib.import_module("crashes")
+
+
+@pytest.mark.server  # as long as those are
+def test_every_stage_survives_a_kill() -> None:
+    words = [sys.executable, "-W", "ignore", str(CRASHES), "--kills", "1", "--seed", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["lost"] == [] and found["tried"] == found["survived"] == 5
+    assert all(one["tried"] == 1 and one["calls"] > 5 for one in found["killed"].values())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_suite_sees_what_is_lost_or_paid_again(crashes: Any, tmp_path: Path) -> None:
+    def go(folder: Path, *, keep: bool, again: bool) -> None:
+        done = folder / "done"
+        known = done.read_text().split() if done.exists() else []
+        for n in map(str, range(12)):
+            if n not in known:
+                crashes.paying(folder, lambda _: "yes").invoke(n)
+                with done.open("a") as file:
+                    file.write(f"{n}\n" if keep or len(known) < 5 else "")
+            elif again:
+                crashes.paying(folder, lambda _: "yes").invoke(n)
+            time.sleep(0.02)
+
+    def found(folder: Path) -> list[str]:
+        return sorted((folder / "done").read_text().split(), key=int)
+
+    for name, keep, again, lost in (("sound", True, False, ""), ("twice", True, True, "paid for again")):
+        made = crashes.kill(
+            crashes.Stage(name, lambda place, k=keep, a=again: go(place, keep=k, again=a), found), 3, 0, tmp_path
+        )
+        assert made["tried"] == 3 and (lost in str(made["lost"]) if lost else made["lost"] == []), made
+
+    def halves(folder: Path) -> None:
+        if (folder / "begun").exists():
+            (folder / "done").write_text("1")
+            raise ValueError("no start from here")
+        (folder / "begun").touch()
+        crashes.paying(folder, lambda _: "yes").invoke("0")
+        time.sleep(0.5)
+        (folder / "done").write_text("0")
+
+    made = crashes.kill(crashes.Stage("halves", halves, found), 1, 0, tmp_path)
+    assert "no start from here" in str(made["lost"])

@@ -1,15 +1,27 @@
 """Seeded runs of the graphs on parts that fail: each ends with an answer, an abstention or a typed error."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ROOT, AnsweringChat, ScriptedAsker, ScriptedChat, ScriptedRetriever, ScriptedTruster, passage
+from fakes import (
+    ROOT,
+    AnsweringChat,
+    HashedWords,
+    ScriptedAsker,
+    ScriptedChat,
+    ScriptedRetriever,
+    ScriptedTruster,
+    passage,
+)
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableLambda
 
 import artrag
-from artrag.errors import IndexNotFoundError, RetrievalError
+from artrag.errors import IndexNotFoundError, ModelCallError, RetrievalError
+from artrag.index import Index
+from artrag.index.verify import verify
 from artrag.text import readable
 
 WHICH: Any = {"question": "Which event?"}
@@ -25,6 +37,30 @@ async def test_every_run_ends_well(faults: Any) -> None:
     found = await faults.suite(48)
     assert found["lost"] == [] and found["survived"] == 48
     assert len(found["faults"]) > 15 and sum(ends.get("answered", 0) for ends in found["ended"].values()) > 15
+
+
+def test_every_long_run_ends_well(faults: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work = importlib.import_module("faults_at_work")
+    for module, name, value in ((at_work.faulty, "HANG", 0.01), (at_work.calling, "LONGEST_ASKED", 0.0)):
+        monkeypatch.setattr(module, name, value)
+    ends, drawn = set(), set()
+    for seed in (0, 7, 9, 12, 16):
+        (folder := tmp_path / str(seed)).mkdir()
+        kind, ended, faulted = at_work.once(seed, "", folder)
+        assert not ended.startswith("lost"), (seed, kind, ended)
+        ends.add((kind, ended))
+        drawn |= set(faulted)
+    assert {("ingest", "report"), ("evaluate", "report"), ("ingest", "ModelCallError")} <= ends and len(drawn) > 12
+
+
+def test_the_long_suite_sees_what_is_lost(faults: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work = importlib.import_module("faults_at_work")
+    monkeypatch.setattr(at_work, "run", lambda *_, **__: (_ for _ in ()).throw(KeyError("untyped")))
+    (tmp_path / "a").mkdir()
+    assert at_work.once(0, "", tmp_path / "a")[1] == "lost: KeyError: 'untyped'"
+    monkeypatch.setattr(at_work, "run", lambda *_, **__: {"report": {"documents": 1}})
+    (tmp_path / "b").mkdir()
+    assert at_work.once(0, "", tmp_path / "b")[1].startswith("lost: the report says")
 
 
 def test_the_suite_sees_what_is_lost(faults: Any) -> None:
@@ -67,6 +103,52 @@ def test_a_failing_retriever_is_tried_again_and_then_a_typed_error() -> None:
         rag(failing(["Nausea was common."]))
     with pytest.raises(IndexNotFoundError, match="there is none"):
         rag(failing(IndexNotFoundError("there is none"), nausea))
+
+
+def test_a_refinement_takes_only_passages() -> None:
+    asker = ScriptedAsker(0.9, subquestions=[artrag.Subquestion("How common was it?", False)])
+    retriever = failing([passage("Nausea was common.")], ["Nausea was common."])
+    parts: Any = {"asker": asker, "truster": ScriptedTruster({"Nausea": 0.8}), "retriever": retriever}
+    found = artrag.build_art(chat=ScriptedChat("Cough.", "Nausea [1]."), **parts).compile().invoke(WHICH)
+    assert found["answer"] == "Nausea [1]." and found["rounds"] == 1
+    assert found["subquestions"][0]["found"] == "(retrieval failed: RetrievalError)"
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (ConnectionError("reset"), r"the embedder 'hashed-words:64' failed \(ConnectionError: reset\)"),
+        ([1.0], r"no vector of 64 numbers for a question, but of shape \(1,\)"),
+        ([float("nan")] * 64, "no vector of 64 numbers"),
+        (["a"] * 64, r"failed \(ValueError"),
+        (None, "no vector of 64 numbers"),
+    ],
+)
+def test_an_embedder_that_fails_at_a_question_is_named(
+    index: Index, made: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embed(_: HashedWords, text: str) -> Any:
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    monkeypatch.setattr(HashedWords, "embed_query", embed)
+    with pytest.raises(ModelCallError, match=told):
+        index.search("PMP-417", 1)
+
+
+def test_an_embedder_that_fails_leaves_the_index_as_it_was(
+    build: Any, corpus: Path, index: Index, embedder: HashedWords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embed(*_: Any) -> Any:
+        raise ConnectionError("reset")
+
+    (corpus / "manual.md").write_text("# Another\n\nAnother text.\n")
+    monkeypatch.setattr(HashedWords, "embed_documents", embed)
+    with pytest.raises(ModelCallError, match="'hashed-words:64' failed.*reset.*run it again"):
+        build(corpus)
+    assert index.search("PMP-417", 1, arms=["bm25"])[0].document == "manual.md"
+    assert "failed (ConnectionError" in str(verify(index.path, embedder).problems)
 
 
 def test_a_failing_reranker_leaves_the_order() -> None:

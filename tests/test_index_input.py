@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from artrag.errors import DocumentError, EmptyCorpusError, UsageError
-from artrag.index import Index, chunking
+from artrag.index import Index, chunking, loaders
 from artrag.index.catalog import Catalog
 from artrag.index.chunking import cut, headings
 from artrag.index.definitions import Definitions
@@ -378,6 +380,67 @@ def test_only_files_that_can_be_documents_are_listed(tmp_path: Path) -> None:
     (tmp_path / "b" / "inside.txt").symlink_to(tmp_path / "a b.txt")
     (tmp_path / "b" / "broken.txt").symlink_to(tmp_path / "nothing")
     assert [name for _, name in files(tmp_path)] == ["a b.txt", "b/c/d.txt", "b/inside.txt"]
+
+
+def test_nothing_outside_a_folder_is_read_and_nothing_in_it_is_unpacked(
+    build: Build, corpus: Path, embedder: HashedWords, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "secret.md").write_text("# Secret\n\nThe launch code is 4711.\n")
+    for link, target in (("file.md", outside / "deep" / "secret.md"), ("folder", outside), ("zero.txt", "/dev/zero")):
+        (corpus / link).symlink_to(target)
+    (corpus / "up.md").symlink_to("../outside/deep/secret.md")
+    with zipfile.ZipFile(corpus / "evil.zip", "w") as archive:
+        archive.writestr("../../escaped.md", "# Escaped\n\nThe launch code is 4711.\n")
+    with tarfile.open(corpus / "evil.tar", "w") as tar:
+        tar.add(outside / "deep" / "secret.md", "../../escaped.md")
+    with tarfile.open(corpus / "evil.tar.gz", "w:gz") as tar:
+        tar.add(outside / "deep" / "secret.md", "/escaped.md")
+    report = build(corpus)
+    names = {Path(one["path"]).name for one in report["skipped"]}
+    assert names == {"evil.zip", "evil.tar", "evil.tar.gz"} and report["documents"] == 3
+    assert all("convert it" in one["reason"] for one in report["skipped"])
+    with closing(Index.open(tmp_path / "index", embedder=embedder)) as opened:
+        assert not any("4711" in chunk.text for chunk in opened.chunks())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "index", "outside"]
+
+
+def test_paths_with_dots_lead_where_they_say(build: Build, corpus: Path) -> None:
+    assert build(corpus / "trials" / ".." / "trials")["documents"] == 2
+    assert build(corpus / ".." / "corpus" / "manual.md")["documents"] == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_pipes_and_devices_are_not_read(build: Build, corpus: Path) -> None:
+    os.mkfifo(corpus / "pipe.md")
+    (corpus / "linked.md").symlink_to(corpus / "pipe.md")
+    report = build(corpus)
+    assert report["documents"] == 3 and report["skipped"] == []
+    report = build(corpus, corpus / "pipe.md", Path("/dev/zero"))
+    assert ["is a pipe or a device" in one["reason"] for one in report["skipped"]] == [True, True]
+    for path in (corpus / "pipe.md", Path("/dev/zero")):
+        with pytest.raises(DocumentError, match="is a pipe or a device"):
+            next(read(path, path.name))
+
+
+def test_files_that_no_memory_holds_are_skipped_unread(
+    build: Build, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("huge.txt", "huge.pdf", "huge.html"):
+        (corpus / name).touch()
+        os.truncate(corpus / name, 1 << 40)  # a file of holes
+    report = build(corpus)
+    assert report["documents"] == 3 and len(report["skipped"]) == 3
+    assert all(f"has {1 << 40} bytes, more than {loaders.LARGEST}" in one["reason"] for one in report["skipped"])
+    for path in corpus.glob("huge.*"):
+        path.unlink()
+    monkeypatch.setattr(loaders, "LARGEST", 60)
+    lines = [{"id": "a", "text": "short"}, {"id": "b", "text": "short, too"}]
+    report = build(json_lines(corpus / "rows.jsonl", lines))
+    assert report["added"] == 2 and (corpus / "rows.jsonl").stat().st_size > 60
+    json_lines(corpus / "rows.jsonl", [*lines, {"id": "c", "text": "x" * 60}])
+    assert "line 3 of" in build(corpus / "rows.jsonl")["skipped"][0]["reason"]
 
 
 def test_truncated_texts_are_counted_for_this_run_alone(build: Build, corpus: Path, embedder: HashedWords) -> None:

@@ -264,6 +264,21 @@ def test_relevancy_is_measured_with_an_embedder(asked: Path, tmp_path: Path) -> 
     assert found["echo"]["relevancy"]["value"] == pytest.approx(1) and found["off"]["relevancy"]["value"] < 0.5
 
 
+@pytest.mark.parametrize("made", [ConnectionError("reset"), None, [[1.0]], [[float("nan")] * 4] * 24])
+def test_an_embedder_that_fails_at_relevancy_is_named(
+    asked: Path, tmp_path: Path, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embed(*_: Any) -> Any:
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    monkeypatch.setattr(HashedWords, "embed_documents", embed)
+    with pytest.raises(ModelCallError, match="the embedder failed at the answers"):
+        climb([system("echo", lambda question: question)], asked, tmp_path / "run", embedder=HashedWords())
+    assert len((tmp_path / "run" / "answers.jsonl").read_text("utf-8").splitlines()) == 24
+
+
 @pytest.mark.parametrize(
     ("gives", "answer"),
     [

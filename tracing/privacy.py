@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from artrag.errors import SettingsError
+from artrag.telling import without_keys
 from artrag.tracing.spans import Span
 
 # Every rule takes time in proportion to the text: documents are written by strangers, and ready-made rules were found
@@ -85,14 +86,15 @@ class Privacy(BaseSettings):
             raise SettingsError(f"{name} cannot be {problem['input']!r}: {problem['msg']}") from None
 
     def of(self, span: Span) -> Span:
-        """The span as it may be kept."""
+        """The span as it may be kept; no error tells a key of this process."""
         if self.hide:
             about = wordless(span.metadata)
             return replace(span, inputs={}, outputs={}, error=error_class(span.error), metadata=about)
         if self.redact:
-            texts = ("inputs", "outputs", "error", "metadata")
-            return replace(span, **{name: redacted(getattr(span, name)) for name in texts})
-        return span
+            texts = ("inputs", "outputs", "metadata")
+            error = redacted(without_keys(span.error))
+            return replace(span, error=error, **{name: redacted(getattr(span, name)) for name in texts})
+        return replace(span, error=without_keys(span.error)) if span.error else span
 
 
 def redacted(value: Any) -> Any:

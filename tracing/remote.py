@@ -12,6 +12,7 @@ from typing import Any
 from artrag.errors import RemoteRefusedError, SettingsError
 from artrag.harmless import one_line
 from artrag.settings import Settings
+from artrag.telling import without_keys
 from artrag.tracing.privacy import Privacy, error_class, redacted, wordless
 
 LEAVING = 1.5
@@ -82,7 +83,7 @@ def _client(privacy: Privacy) -> Any:
     client = Client(
         hide_inputs=privacy.hide or None,  # None: as the SDK's own variables say
         hide_outputs=privacy.hide or None,
-        anonymizer=_without_texts if privacy.hide else redacted if privacy.redact else None,
+        anonymizer=_without_texts if privacy.hide else _redacted if privacy.redact else _without_keys,
         tracing_error_callback=lambda error: _faults.append(str(error).partition("trace=")[0]),
     )
     provider = _opentelemetry(client)
@@ -116,6 +117,17 @@ def _without_texts(data: dict[str, Any]) -> dict[str, Any]:
     if set(data) == {"error"}:
         return {"error": error_class(str(data["error"]))}
     return wordless(data)
+
+
+def _without_keys(data: Any) -> Any:
+    """Inputs and outputs as they are, a run's error without keys of this process."""
+    if isinstance(data, dict) and set(data) == {"error"}:
+        return {"error": without_keys(str(data["error"]))}
+    return data
+
+
+def _redacted(data: Any) -> Any:
+    return redacted(_without_keys(data))
 
 
 def _leave(client: Any, opentelemetry: bool) -> None:

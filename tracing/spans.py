@@ -10,6 +10,11 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 
+from artrag.errors import FormatError
+from artrag.formats import refusal
+
+FORMAT = 1
+"""Of a line; one that does not say is of the first."""
 LONGEST_TEXT = 20_000
 DEEPEST = 20
 
@@ -42,7 +47,7 @@ class Span:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False)
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -58,15 +63,20 @@ def read_trace(path: str | Path) -> tuple[list[Span], int]:
 
     A line is left out where it was cut off, is not JSON, or holds something else. Of spans with the same id, the
     last counts.
+
+    Raises:
+        FormatError: a line has a newer format version.
     """
     spans: dict[str, Span] = {}
     left_out = 0
     with Path(path).open(encoding="utf-8", errors="replace", newline="\n") as file:  # texts may hold U+2028
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                span = _span(json.loads(line))
+                row = json.loads(line)
+                _check_format(row, f"line {number} of {str(path)!r}")
+                span = _span(row)
             except (ValueError, TypeError, RecursionError):
                 left_out += 1
             else:
@@ -77,6 +87,15 @@ def read_trace(path: str | Path) -> tuple[list[Span], int]:
 def read_spans(path: str | Path) -> list[Span]:
     """The spans of a JSON Lines file; see `read_trace`."""
     return read_trace(path)[0]
+
+
+def _check_format(row: Any, where: str) -> None:
+    """Raise FormatError for a line of a later artrag; what is no line of artrag's at all passes."""
+    found = row.pop("format", FORMAT) if isinstance(row, dict) else FORMAT
+    if type(found) is int and found > FORMAT:
+        raise FormatError(refusal(where, found, FORMAT, "record the run again"))
+    if found != FORMAT:
+        raise ValueError(f"format {found!r}")
 
 
 def _span(row: Any) -> Span:

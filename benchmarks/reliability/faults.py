@@ -1,6 +1,6 @@
-"""Seeded runs of every question graph on parts that fail.
+"""Seeded runs of every graph that answers questions on parts that fail.
 
-    python benchmarks/reliability/faults.py --runs 2000
+    python benchmarks/reliability/faults.py --runs 2500
 
 Each run has a seed, a share of failing calls (0 to 0.6) and a deadline. It survives if it ends in time with an answer,
 an abstention or a typed error (`ArtragError`), with values of the types that the state promises, as JSON; and if a
@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faulty import Dice, FaultyAsker, FaultyChat, FaultyReranker, FaultyRetriever, FaultyTruster, plain
 
-from artrag import build_art, build_contextual_rag, build_routed
+from artrag import build_art, build_chat, build_contextual_rag, build_routed
 from artrag.errors import ArtragError
 from artrag.nodes import calling
 
-GRAPHS = ("art", "art without passages", "contextual_rag", "routed")
+GRAPHS = ("art", "art without passages", "contextual_rag", "routed", "chat")
 DEADLINE = 1.0
 GRACE = 2.0
 """Seconds of the machine's own that a run may take beyond its deadline: they run side by side on few cores."""
@@ -40,9 +40,9 @@ def build(kind: str, dice: Dice) -> Any:
         return build_contextual_rag(chat=chat, retriever=retriever, reranker=FaultyReranker(dice)).compile()
     if kind == "routed":
         return build_routed(chat=chat, retriever=retriever).compile()
-    found = retriever if kind == "art" else None
     parts: Any = {"asker": FaultyAsker(dice), "truster": FaultyTruster(dice), "sampler": FaultyChat(dice)}
-    return build_art(chat=chat, retriever=found, **parts).compile()
+    parts["retriever"] = None if kind == "art without passages" else retriever
+    return (build_chat if kind == "chat" else build_art)(chat=chat, **parts).compile()
 
 
 async def once(seed: int, *, blocking: bool) -> tuple[str, str, Counter[str]]:
@@ -60,7 +60,9 @@ async def once(seed: int, *, blocking: bool) -> tuple[str, str, Counter[str]]:
     seen: list[Any] = []
     began = time.monotonic()
     try:
-        inputs = {"question": "What is 3 * 4?" if seed % 7 == 0 else "Which event was most common?"}
+        asked = "What is 3 * 4?" if seed % 7 == 0 else "Which event was most common?"
+        earlier = [("human", "Which drug is it about?"), ("ai", "Alphadrug.")] if seed % 2 else []
+        inputs: Any = {"messages": [*earlier, ("human", asked)]} if kind == "chat" else {"question": asked}
         if blocking:
             seen.extend(graph.stream(inputs, context=context, stream_mode="values"))
         else:
@@ -89,6 +91,11 @@ def judge(kind: str, seen: list[Any]) -> str:
     for key, kind_of in TYPES.items():
         if not isinstance(state.get(key), kind_of):
             return f"lost: {key} is {state.get(key)!r:.60}"
+    if kind == "chat":
+        turns = state["messages"]
+        if turns[-1].type != "ai" or not state["asked"] or len(turns) not in (2, 4):
+            return f"lost: the conversation is {str(turns)[:60]}"
+        state = state | {"messages": [turn.text for turn in turns]}
     if not state["answer"].strip() or not plain(state):
         return "lost: no answer" if plain(state) else "lost: not JSON"
     if not math.isfinite(state["confidence"]) or not 0 <= state["confidence"] <= 1:
@@ -131,7 +138,7 @@ async def suite(runs: int, *, first: int = 0, side_by_side: int = 10) -> dict[st
 def main() -> None:
     """Run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=2500)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     given = parser.parse_args()
     calling.FIRST_PAUSE = 0.01

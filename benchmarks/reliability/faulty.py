@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
@@ -82,37 +82,39 @@ def wait(name: str) -> float:
 
 
 class FaultyChat(BaseChatModel):
-    """Answers, or fails; counts its calls."""
+    """Answers, by a function of the prompt where one is given, or fails; counts its calls."""
 
     calls: int = 0
+    answer: Callable[[str], str] | None = None
     _dice: Dice = PrivateAttr()
 
-    def __init__(self, dice: Dice) -> None:
-        super().__init__()
+    def __init__(self, dice: Dice, answer: Callable[[str], str] | None = None) -> None:
+        super().__init__(answer=answer)
         self._dice = dice
 
     @property
     def _llm_type(self) -> str:
         return "faulty"
 
-    def _draw(self) -> tuple[float, Any]:
+    def _draw(self, messages: Sequence[BaseMessage]) -> tuple[float, Any]:
         self.calls += 1
         name = self._dice.fault([*ODD_TEXTS, "blocks"])
         if name in FAULTS:
             return 0.0, FAULTS[name]()
         if name == "blocks":
             return 0.0, [{"type": "text", "text": "Nausea [1]"}, {"type": "image_url", "image_url": {"url": "x"}}]
-        return wait(name), ODD_TEXTS.get(name) or (
-            "" if name in ODD_TEXTS else self._dice.pick("Nausea [1].", "Cough.")
-        )
+        if name in ODD_TEXTS:
+            return 0.0, ODD_TEXTS[name]
+        prompt = "\n".join(message.text for message in messages)
+        return wait(name), self.answer(prompt) if self.answer else self._dice.pick("Nausea [1].", "Cough.")
 
-    def _generate(self, *_: Any, **__: Any) -> ChatResult:
-        seconds, said = self._draw()
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        seconds, said = self._draw(messages)
         time.sleep(seconds)
         return self._said(said)
 
-    async def _agenerate(self, *_: Any, **__: Any) -> ChatResult:
-        seconds, said = self._draw()
+    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        seconds, said = self._draw(messages)
         await asyncio.sleep(seconds)
         return self._said(said)
 

@@ -17,7 +17,9 @@ from typing import Any
 SUITES = (
     ("concurrency.py",),
     ("concurrency.py", "--client", "openai"),
-    ("faults.py", "--runs", "2000"),
+    ("faults.py", "--runs", "2500"),
+    ("faults_at_work.py", "--runs", "250"),
+    ("crashes.py", "--kills", "30"),
     ("hostile.py",),
     ("soak.py", "--questions", "2000"),
 )
@@ -48,6 +50,10 @@ def measured(line: dict[str, Any]) -> str:
     if "growth" in line:
         grown = ", ".join(f"{what} {share:+.1%}" for what, share in line["growth"].items())
         return f"{grown}; p99 {line['seconds']['p99']:.2f} s, {line['tail']:.1f} times p50"
+    if "killed" in line:
+        killed = ", ".join(f"{one['tried']} in {name}" for name, one in line["killed"].items())
+        calls, again = (sum(one[key] for one in line["killed"].values()) for key in ("calls", "again"))
+        return f"killed {killed}; {again} of {calls} calls again, which a kill had cut short"
     if "ended" in line:
         ends: dict[str, int] = {}
         for counted in line["ended"].values():

@@ -10,6 +10,7 @@ from artrag.errors import UsageError
 from artrag.evaluation.against import earlier_of
 from artrag.evaluation.ladder_page import check_libraries
 from artrag.evaluation.questions import Question, read_questions
+from artrag.formats import begin_run, check_run
 from artrag.nodes.node import Run, node
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
@@ -23,12 +24,14 @@ def plan() -> Runnable[Any, Any]:
     Raises:
         UsageError: no run is named, a line of the questions is none, the price is not two numbers, or the run to
             compare with asked other questions.
+        FormatError: the folder of the run cannot be gone on with.
         MissingExtraError: what the report needs is not installed.
     """
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         if not state.get("run"):
             raise UsageError("no run is named: give a folder that everything goes into")
+        yield Call(check_run, None, (Path(state["run"]), "evaluate"))
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
         yield Call(_check, None, (state, questions))
         run.tell(f"{len(questions)} questions")
@@ -43,3 +46,4 @@ def _check(state: EvaluateState, questions: Sequence[Question]) -> None:
     if state.get("against"):
         earlier_of(questions, Path(state["against"]))
     check_libraries()
+    begin_run(Path(state["run"]), "evaluate")

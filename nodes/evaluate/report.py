@@ -10,7 +10,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
 
-from artrag.errors import UsageError
+from artrag.errors import ModelCallError, UsageError
 from artrag.evaluation.against import compare, write_qualities
 from artrag.evaluation.answering import Answered
 from artrag.evaluation.ladder import Price, Rung, ladder
@@ -25,6 +25,7 @@ from artrag.nodes.node import Run, node
 from artrag.passages import own_words
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
+from artrag.telling import told
 
 
 def report(embedder: Embeddings | None = None) -> Runnable[Any, Any]:
@@ -110,12 +111,24 @@ def judged(path: Path, system: str, questions: Sequence[Question]) -> dict[str, 
 
 
 def relevancy(questions: Sequence[Question], rows: Sequence[Answered], embedder: Embeddings) -> list[float]:
-    """The cosine of each answer's vector with its question's, not below 0; 0 where nothing was said."""
+    """The cosine of each answer's vector with its question's, not below 0; 0 where nothing was said.
+
+    Raises:
+        ModelCallError: the embedder fails, or gives what are no vectors.
+    """
     said = [own_words(row.answer) or "-" for row in rows]
-    one, other = (
-        np.asarray(embedder.embed_documents(list(texts)), dtype=np.float32)
-        for texts in ([question.question for question in questions], said)
-    )
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    near = np.clip((one * other).sum(axis=1) / np.maximum(lengths, 1e-9), 0, 1)
+    try:
+        one, other = (
+            np.asarray(embedder.embed_documents(list(texts)), dtype=np.float32)
+            for texts in ([question.question for question in questions], said)
+        )
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        near = np.clip((one * other).sum(axis=1) / np.maximum(lengths, 1e-9), 0, 1)
+        if near.shape != (len(rows),) or not np.isfinite(near).all():
+            raise ValueError(f"vectors of shape {one.shape} and {other.shape} for {len(rows)} texts, some not finite")
+    except Exception as error:  # every provider has classes of its own
+        raise ModelCallError(
+            f"the embedder failed at the answers ({told(error, 200)}): check it, and run it again; no answer is asked "
+            "for again"
+        ) from None
     return [float(value) if row.answer.strip() else 0.0 for value, row in zip(near, rows, strict=True)]

@@ -24,6 +24,7 @@ from artrag.remembering import sparing
 from artrag.settings import Settings
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, side_by_side
+from artrag.telling import told
 
 Systems = Callable[[Settings, Mapping[str, Any]], Mapping[str, System]]
 """The systems by name, from the bottom of the ladder to its top, as settings and input ask for them."""
@@ -216,5 +217,5 @@ def _plain(passage: Any) -> dict[str, str]:
 
 
 def _failed(system: System, question: Question, error: Exception) -> Answered:
-    told = str(error) if isinstance(error, ArtragError) else f"{type(error).__name__}: {error}"
-    return Answered(system=system.name, id=question.id, answer="", error=told[:500] or type(error).__name__)
+    said = str(error) if isinstance(error, ArtragError) else told(error)
+    return Answered(system=system.name, id=question.id, answer="", error=said[:500] or type(error).__name__)

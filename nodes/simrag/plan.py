@@ -7,6 +7,7 @@ from langchain_core.runnables import Runnable
 
 from artrag.errors import UsageError
 from artrag.evaluation.questions import read_questions
+from artrag.formats import begin_run
 from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
@@ -26,6 +27,7 @@ def plan() -> Runnable[Any, Any]:
     Raises:
         UsageError: a kind of question is unknown, or the run is not named.
         UsageError: a line of the held-out questions is none.
+        FormatError: the folder of the run cannot be gone on with.
     """
 
     def body(state: SimragState, run: Run) -> Steps[dict[str, Any]]:
@@ -41,6 +43,7 @@ def plan() -> Runnable[Any, Any]:
         if state.get("questions"):
             held = yield Call(read_questions, None, (Path(state["questions"]),))
             run.tell(f"{len(held)} held-out questions")
+        yield Call(begin_run, None, (Path(state["run"]), "simrag"))
         return {
             "index": str(Path(state["run"]) / "index"),
             "passages": state.get("passages") or PASSAGES,
