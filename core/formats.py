@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from artrag.errors import FormatError
+from artrag.errors import FormatError, UsageError
 
 RUN_FILE = "run.json"
 RUN_FORMAT = 1
@@ -26,13 +26,18 @@ def begin_run(folder: Path, kind: RunKind) -> None:
 
     Raises:
         FormatError: the folder has another format version, or holds a run of another kind.
+        UsageError: nothing can be written there.
     """
     place = folder / RUN_FILE
-    if not check_run(folder, kind):
+    if check_run(folder, kind):
+        return
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         beside = place.with_name(f".{RUN_FILE}.{os.getpid()}")
         beside.write_text(json.dumps({"format": RUN_FORMAT, "kind": kind}) + "\n", "utf-8")
         os.replace(beside, place)
+    except OSError as error:
+        raise UsageError(f"nothing can be written into {str(folder)!r} ({error}): give another folder") from error
 
 
 def check_run(folder: Path, kind: RunKind) -> bool:
