@@ -13,8 +13,8 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/artrag demo
 
-test: $(READY)
-	$(BIN)/python -m pytest -q
+test: $(READY)  # a process a core, each with one thread for its sums
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 local: $(READY)  # the embedded models
 	$(BIN)/python -m pytest -q -m local

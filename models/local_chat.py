@@ -20,6 +20,7 @@ from artrag.errors import MissingExtraError, ModelUnavailableError, PromptTooLon
 from artrag.models.decoding import decodes_side_by_side
 from artrag.models.parts import sha256
 from artrag.models.serving import Serving, settle
+from artrag.models.taught import without_examples
 from artrag.models.weights import ADAPTER, teach
 from artrag.models.writing import Streamer, Writing, criteria, inert, loop, until, usage
 
@@ -47,6 +48,7 @@ class LocalChat(BaseChatModel):
     _model: Any = PrivateAttr()
     _tokenizer: Any = PrivateAttr()
     _serving: Serving = PrivateAttr()
+    _taught: bool = PrivateAttr(default=False)
 
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         super().__init__(**{"name_or_path": str(model.name_or_path)} | options)
@@ -83,7 +85,9 @@ class LocalChat(BaseChatModel):
         if part:
             teach(model, Path(folder), part, "answerer")
             name += f"+{sha256(part / ADAPTER)[:12]}"
-        return cls(model.to(device, dtype), tokenizer, name_or_path=name, **options)
+        chat = cls(model.to(device, dtype), tokenizer, name_or_path=name, **options)
+        chat._taught = part is not None
+        return chat
 
     @property
     def _llm_type(self) -> str:
@@ -108,7 +112,8 @@ class LocalChat(BaseChatModel):
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def prompt(self, messages: Sequence[BaseMessage]) -> str:
-        """The chat as the model reads it, ready for its answer."""
+        """The chat as the model reads it, ready for its answer; a trained one needs no worked examples."""
+        messages = without_examples(messages) if self._taught else messages
         turns = [{"role": _ROLES.get(m.type, "user"), "content": inert(self._tokenizer, m.text)} for m in messages]
         return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 

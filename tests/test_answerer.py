@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from fakes import json_lines, tiny_matrices, tiny_tokenizer
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
 from test_causal import make_base
 
 from artrag import prompts
@@ -102,14 +103,13 @@ def test_another_form_is_refused_by_file_and_line(row: dict[str, Any], told: str
 
 def test_the_chats_are_those_of_the_prompt_files() -> None:
     one = replace(told("Which colour?", "A", 1), options=(("A", "red"), ("B", "blue")))
-    whole, bare = chat_of(one, shots=True), chat_of(one, shots=False)
-    assert [turn["role"] for turn in bare] == ["system", "user"] and whole[0] == bare[0] and whole[-1] == bare[-1]
-    assert len(whole) == len(prompts.load("answer").messages)
+    bare = chat_of(one)
+    assert [turn["role"] for turn in bare] == ["system", "user"]
     assert bare[-1]["content"].endswith("Question: Which colour?\nA. red\nB. blue")
     assert "(Manual)\nThe lamp is red." in bare[-1]["content"]
-    posed = chat_of(Example("ask", "Which colour?", ("red",), PASSAGES[:1]), shots=False)
+    posed = chat_of(Example("ask", "Which colour?", ("red",), PASSAGES[:1]))
     assert "Answer: red" in posed[-1]["content"] and "Which colour" not in posed[-1]["content"]
-    found = chat_of(Example("extract", "", ("red",), PASSAGES[:1]), shots=False)
+    found = chat_of(Example("extract", "", ("red",), PASSAGES[:1]))
     assert "The lamp is red." in found[-1]["content"]
     assert numbered([]) == ""
 
@@ -285,13 +285,13 @@ def test_questions_about_the_same_passages_share_rows() -> None:
     many = [told(f"Question {n}?", "red", 1) for n in range(BRANCHES + 3)]
     other = Example("instruct", "Say hello.", ("Hello.",))
     counts = counted()
-    rows = rows_of(tokenizer, [*many, other, other], 4000, 0, counts)
+    rows = rows_of(tokenizer, [*many, other, other], 4000, counts)
     assert [len(row) // 2 for row in rows] == [BRANCHES, 3, 1, 1] and counts == {"in": 13, "shortened": 0, "dropped": 0}
     trunk, asked, answer = rows[0][:3]
     whole = tokenizer.decode(trunk) + tokenizer.decode(asked)
     assert whole.endswith("0?<|im_end|>\n<|im_start|>assistant\n") and "The shelf is of oak." in whole
     assert tokenizer.decode(answer) == "red [1]<|im_end|>"
-    assert rows_of(tokenizer, many, 4000, 0, counted()) == rows[:2]
+    assert rows_of(tokenizer, many, 4000, counted()) == rows[:2]
 
 
 def test_no_answer_is_cut() -> None:
@@ -299,11 +299,11 @@ def test_no_answer_is_cut() -> None:
     long = (("The lamp is red.", ""), ("It rains. " * 30, ""), ("The shelf is of oak. " * 30, ""))
     group = [Example("answer", "Wood?", ("oak",), long, (3,)), Example("answer", "Colour?", ("red",), long, (1,))]
     counts = counted()
-    (row,) = rows_of(tokenizer, group, 1100, 0, counts)
+    (row,) = rows_of(tokenizer, group, 1100, counts)
     text = "".join(tokenizer.decode(part) for part in row)
     assert counts == {"in": 2, "shortened": 2, "dropped": 0}
     assert "oak [2]<|im_end|>" in text and "red [1]<|im_end|>" in text and "It rains" not in text and "[3]" not in text
-    assert rows_of(tokenizer, group, 500, 0, counts) == [] and counts["dropped"] == 2
+    assert rows_of(tokenizer, group, 500, counts) == [] and counts["dropped"] == 2
 
 
 # --- training
@@ -338,6 +338,26 @@ def test_it_learns_and_is_opened_by_its_folder(trained: tuple[Path, dict[str, An
     assert taught.name_or_path.startswith(plain.name_or_path + "+")
     assert taught.invoke([HumanMessage("say 3")]).text[0] in "yn"
     assert plain.invoke([HumanMessage("say 3")]).text[:1] not in ("y", "n")
+
+
+def test_a_trained_one_is_asked_without_the_examples_it_learned_from(
+    trained: tuple[Path, dict[str, Any]], base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The prompts that it was taught, as shipped; another prompt, or one of the user's own, is left as it is."""
+    taught, plain = load_chat(str(trained[0])), load_chat(str(base))
+    assert isinstance(taught, LocalChat) and isinstance(plain, LocalChat)
+    values = {"passages": "[1] The lamp is red.", "question": "Colour?"}
+    messages = prompts.load("answer").format_messages(**values)
+    bare = [messages[0], messages[-1]]
+    assert len(messages) > 2 and taught.prompt(messages) == taught.prompt(bare) == plain.prompt(bare)
+    assert plain.prompt(messages) != plain.prompt(bare)
+    counted_tokens = taught.invoke(messages).usage_metadata
+    assert counted_tokens and counted_tokens["input_tokens"] == len(taught.get_token_ids(plain.prompt(bare)))
+    others = [HumanMessage("1"), AIMessage("2"), HumanMessage("3")]
+    assert taught.prompt(others) == plain.prompt(others)
+    prompts.save("answer", ChatPromptTemplate([("system", "My own."), *prompts.load("answer").messages[1:]]), tmp_path)
+    own = prompts.load("answer", tmp_path).format_messages(**values)
+    assert len(own) == len(messages) and taught.prompt(own) == plain.prompt(own)
 
 
 def test_a_killed_training_goes_on(

@@ -450,7 +450,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     [
         (lambda data: "{", "is damaged"),
         (lambda data: "[]", "is damaged"),
-        (lambda data: {}, "is damaged"),
+        (lambda data: {}, "has no format version, this artrag reads 1"),
         (lambda data: data | {"files": None}, "'files' is no object"),
         (lambda data: data | {"thresholds": [0.5]}, "'thresholds' is no object"),
         (lambda data: data | {"thresholds": {"trust_margin": "much"}}, "the threshold 'trust_margin' is 'much'"),

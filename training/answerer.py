@@ -74,8 +74,8 @@ def train_answerer(
             model.set_attn_implementation("eager")
         window = min(plan.window, int(model.config.max_position_embeddings))
         counts, aside = ({"in": 0, "shortened": 0, "dropped": 0} for _ in range(2))
-        learn = rows_of(tokenizer, train, window, plan.seed, counts)
-        check = rows_of(tokenizer, dev, window, plan.seed, aside)
+        learn = rows_of(tokenizer, train, window, counts)
+        check = rows_of(tokenizer, dev, window, aside)
         if not learn or not check:
             raise TrainingDataError(
                 f"{len(learn)} rows to learn from and {len(check)} of dev fit {window} tokens: give shorter or more"

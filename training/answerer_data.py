@@ -9,10 +9,9 @@ Four tasks, as in SimRAG's first stage (Xu et al., arXiv 2410.17952, Section 3.2
 
 Of "answer", the first passage is the one that retrieval ranks best; an empty answer stands for passages that do not
 hold one; with `options` ({"A": "yes", "B": "no"}) the answer is a key. The chats are those of the nodes: the same
-prompt files, mostly without their worked examples, which training replaces.
+prompt files, without their worked examples, which training replaces (`artrag.models.taught`).
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -22,6 +21,7 @@ from langchain_core.documents import Document
 from artrag import prompts
 from artrag.evaluation.questions import asked
 from artrag.models.causal_model import Message
+from artrag.models.taught import without_examples
 from artrag.models.writing import inert
 from artrag.passages import numbered
 from artrag.training.branches import trunk_of
@@ -31,8 +31,6 @@ Task = Literal["answer", "instruct", "extract", "ask"]
 NOT_TOLD = "The passages do not say."
 BRANCHES = 8
 """Examples with the same passages that are read together, at most."""
-WITH_SHOTS = 0.15
-"""Share of the rows whose prompt keeps its worked examples."""
 _ROLES = {"human": "user", "ai": "assistant"}
 
 
@@ -98,7 +96,7 @@ def example(row: Mapping[str, Any]) -> Example:
     return found
 
 
-def chat_of(one: Example, *, shots: bool) -> list[Message]:
+def chat_of(one: Example) -> list[Message]:
     """The chat that is to be answered, from the prompt file of its task."""
     if one.task == "instruct":
         return [{"role": "user", "content": one.question}]
@@ -112,14 +110,11 @@ def chat_of(one: Example, *, shots: bool) -> list[Message]:
         name = "candidates" if one.task == "extract" else "pose"
         if one.task == "ask":
             values["answer"] = one.answers[0]
-    messages = prompts.load(name).format_messages(**values)
-    kept = messages if shots else [message for message in messages[:-1] if message.type == "system"] + messages[-1:]
+    kept = without_examples(prompts.load(name).format_messages(**values))
     return [{"role": _ROLES.get(message.type, message.type), "content": message.text} for message in kept]
 
 
-def rows_of(
-    tokenizer: Any, examples: Sequence[Example], window: int, seed: int, counts: dict[str, int]
-) -> list[Encoded]:
+def rows_of(tokenizer: Any, examples: Sequence[Example], window: int, counts: dict[str, int]) -> list[Encoded]:
     """Examples as rows of trunk and branches (`artrag.training.branches`), each branch at most `window` tokens.
 
     Where passages are too long, those that nobody cites are left out, worst first; what is still too long is dropped.
@@ -129,10 +124,8 @@ def rows_of(
         tokenizer: of the model.
         examples: those with the same passages share rows.
         window: tokens of prompt and answer together.
-        seed: of the rows that keep the prompt's worked examples.
         counts: `in`, `shortened` and `dropped` are added to.
     """
-    draw = random.Random(seed)  # noqa: S311
     groups: dict[Any, list[Example]] = {}
     for number, one in enumerate(examples):
         groups.setdefault((one.task, one.passages or number), []).append(one)
@@ -140,11 +133,10 @@ def rows_of(
     for group in groups.values():
         counts["in"] += len(group)
         for at in range(0, len(group), BRANCHES):
-            shots = draw.random() < WITH_SHOTS
             branches = []
             kept, shortened = group[at : at + BRANCHES], 0
             while True:
-                branches = [_tokens(tokenizer, one, shots=shots) for one in kept]
+                branches = [_tokens(tokenizer, one) for one in kept]
                 fewer = _without_worst(kept) if any(len(a) + len(b) > window for a, b in branches) else None
                 if fewer is None:
                     break
@@ -157,9 +149,9 @@ def rows_of(
     return made
 
 
-def _tokens(tokenizer: Any, one: Example, *, shots: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _tokens(tokenizer: Any, one: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(prompt, answer), the answer with its end."""
-    turns = [turn | {"content": inert(tokenizer, turn["content"])} for turn in chat_of(one, shots=shots)]
+    turns = [turn | {"content": inert(tokenizer, turn["content"])} for turn in chat_of(one)]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     prompt, answer = (
         tuple(tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"])
