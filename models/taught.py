@@ -27,5 +27,5 @@ def _examples() -> Mapping[str, frozenset[tuple[str, str]]]:
     for name in TAUGHT:
         prompt = prompts.load(name, Path(prompts.__file__).parent)
         system, *examples, _question = prompt.format_messages(**dict.fromkeys(prompt.input_variables, ""))
-        made[system.text] = frozenset((one.type, one.text) for one in examples)
+        made[str(system.text)] = frozenset((one.type, str(one.text)) for one in examples)
     return made
