@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import Runnable
 
+from artrag.nodes.calling import unless_signal
 from artrag.nodes.node import Run, node
 from artrag.protocols import Asker, Doubt
 from artrag.state import QAState, SubquestionRecord
@@ -31,6 +32,7 @@ def ask(asker: Asker) -> Runnable[Any, Any]:
             if not isinstance(doubt, Doubt) or not math.isfinite(doubt.refine_probability):
                 raise TypeError(f"the Asker gave {doubt!r:.200} instead of a doubt")
         except Exception as error:  # degrade in the open: a draft without doubts is better than no draft
+            unless_signal(error)
             return _decided([], 0.0, False, f"ask failed: {told(error)}", run)
         asked = [cast(SubquestionRecord, asdict(subquestion)) for subquestion in doubt.subquestions]
         wanted = doubt.refine_probability >= run.settings.limit("refine_above", limits)

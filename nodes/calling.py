@@ -59,8 +59,7 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
                 "ask less, pass fewer passages, or name a model with a longer window"
             ) from error
         except Exception as error:  # every provider has classes of its own
-            if is_signal(error):
-                raise
+            unless_signal(error)
             fault, asked = told(error, 200), _asked_to_wait(error)
             if not 400 <= (getattr(error, "status_code", None) or 0) < 500:  # those say that it is alive
                 circuit.failed(fault)
@@ -95,8 +94,9 @@ def _asked_to_wait(error: Exception) -> float:
     return min(max(seconds, 0.0), LONGEST_ASKED)
 
 
-def is_signal(error: Exception) -> bool:
-    """LangGraph's own control flow (interrupts) travels as exceptions; it is never a fault."""
+def unless_signal(error: Exception) -> None:
+    """Raise LangGraph's own control flow (interrupts) again: it travels as exceptions, and is never a fault."""
     from langgraph.errors import GraphBubbleUp
 
-    return isinstance(error, GraphBubbleUp)
+    if isinstance(error, GraphBubbleUp):
+        raise error

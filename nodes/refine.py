@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool
 
 from artrag.arithmetic import evaluate, written
 from artrag.errors import CalculationError, DeadlineError, PromptTooLongError
-from artrag.nodes.calling import messages_of, say
+from artrag.nodes.calling import messages_of, say, unless_signal
 from artrag.nodes.node import Run, node
 from artrag.nodes.retrieve import passages_of
 from artrag.passages import cite, numbered, own_words
@@ -56,6 +56,7 @@ def refine(
                     return done | {"refine_failure": _failure(error)}
                 passages = passages[:-1]
             except Exception as error:  # degrade in the open: the draft stands
+                unless_signal(error)
                 return done | {"refine_failure": _failure(error)}
         cited, _ = cite(own_words(text) if passages else text, passages)
         refined = Candidate(stage="refined", text=cited, subquestions=asked)
@@ -81,6 +82,7 @@ def refine(
                 try:
                     found = passages_of((yield invoke(retriever, f"{state['question']} {record['text']}"))) or []
                 except Exception as error:  # degrade in the open
+                    unless_signal(error)
                     record["found"] = f"(retrieval failed: {type(error).__name__})"
                     continue
                 passages, numbers = _joined(passages, found[:2])
@@ -94,6 +96,7 @@ def refine(
                 try:
                     said = yield invoke(tool, record["text"])
                 except Exception as error:  # degrade in the open
+                    unless_signal(error)
                     notes.append(f"{tool.name} failed: {type(error).__name__}")
                 else:
                     notes.append(f"{tool.name}: {str(said)[:300]}")

@@ -5,6 +5,7 @@ from typing import Any
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable
 
+from artrag.nodes.calling import unless_signal
 from artrag.nodes.node import Run, node
 from artrag.state import QAState
 from artrag.steps import Call, Steps
@@ -30,6 +31,7 @@ def rerank(reranker: BaseDocumentCompressor | None = None) -> Runnable[Any, Any]
                     raise TypeError(f"the reranker gave {ordered!r:.200} instead of documents")
                 passages = ordered
             except Exception as error:  # degrade in the open: the retriever's order is an order, too
+                unless_signal(error)
                 failure = f"rerank failed: {told(error)}; the retriever's order stands"
         kept = None if passages is None else passages[: run.settings.k]
         run.tell(failure or f"{len(kept or [])} passages kept")

@@ -6,7 +6,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from artrag.errors import ArtragError, RetrievalError
-from artrag.nodes.calling import again, is_signal
+from artrag.nodes.calling import again, unless_signal
 from artrag.nodes.node import Run, node
 from artrag.state import QAState
 from artrag.steps import Steps, invoke
@@ -47,8 +47,7 @@ def _found(retriever: Runnable[Any, Any], question: str, run: Run) -> Steps[list
         except ArtragError:
             raise
         except Exception as error:  # every store has classes of its own
-            if is_signal(error):
-                raise
+            unless_signal(error)
             fault = told(error, 200)
     raise RetrievalError(
         f"the retriever failed in {run.settings.retries + 1} tries ({fault}): check that what it searches is there"

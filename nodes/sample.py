@@ -6,7 +6,7 @@ from langchain_core.runnables import Runnable
 
 from artrag.errors import DeadlineError
 from artrag.nodes.answer import draft_prompt
-from artrag.nodes.calling import messages_of, say
+from artrag.nodes.calling import messages_of, say, unless_signal
 from artrag.nodes.node import Run, node
 from artrag.passages import cite, own_words
 from artrag.state import Candidate, QAState
@@ -45,6 +45,7 @@ def sample(sampler: Runnable[Any, Any]) -> Runnable[Any, Any]:
             try:
                 return (yield from say(sampler, messages, run))
             except Exception as error:  # degrade in the open: the draft and its refinement remain
+                unless_signal(error)
                 run.tell(f"a sample failed: {told(error)}")
                 return ""
 

@@ -7,7 +7,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag.errors import PromptTooLongError
-from artrag.nodes.calling import messages_of, say
+from artrag.nodes.calling import messages_of, say, unless_signal
 from artrag.nodes.node import Run, node
 from artrag.state import ChatState
 from artrag.steps import Steps
@@ -48,6 +48,7 @@ def standalone(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
                     problem = told(error)
                     break
             except Exception as error:  # degrade in the open: the question as asked may do
+                unless_signal(error)
                 problem = told(error)
                 break
         if problem:

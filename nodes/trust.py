@@ -8,6 +8,7 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from artrag.choice import pick
+from artrag.nodes.calling import unless_signal
 from artrag.nodes.node import Run, node
 from artrag.passages import cite
 from artrag.protocols import Truster
@@ -39,6 +40,7 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
         try:
             judged = yield from _judged(truster, question, seen, passages, run)
         except Exception as error:  # degrade in the open: the draft stands
+            unless_signal(error)
             best, confidence, scored = 0, 0.5, seen
             decision = f"trust failed: {told(error)}; the draft stands"
         else:
