@@ -115,15 +115,13 @@ def searched(path: Path, draw: random.Random) -> Iterator[Row]:
         yield _answer(row["question"], answer, passages, [1])
 
 
-def judging(rows: Sequence[Row], draw: random.Random) -> Iterator[Row]:
-    """Yes, no or maybe from passages, in a word or by its option."""
+def judging(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yes, no or maybe from passages, in a word and by its option: the passages are read once for both."""
     for row in rows:
         passages = [{"text": text} for text in row["context"]]
         cites = list(range(1, len(passages) + 1))[:3]
-        if draw.random() < 0.5:
-            yield _answer(row["question"], row["answer"], passages, cites) | {"options": row["options"]}
-        else:
-            yield _answer(row["question"], row["options"][row["answer"]].capitalize(), passages, cites)
+        yield _answer(row["question"], row["answer"], passages, cites) | {"options": row["options"]}
+        yield _answer(row["question"], row["options"][row["answer"]].capitalize(), passages, cites)
 
 
 def instructing(path: Path) -> Iterator[Row]:
@@ -162,9 +160,9 @@ def main() -> None:
     names = {"train": squad.of([one for one in squad.articles if one not in held]), "dev": squad.of(held)}
     facts = [row for _, row in read_rows(given.data / "strategyqa/train.jsonl")]
     others = [
-        *judging(facts[: given.paragraphs // 2], draw),
-        *judging(with_abstracts(given.data / "pubmedqa"), draw),
-        *draw.sample(list(searched(given.data / "nq_qed/train.jsonl", draw)), given.paragraphs // 2),
+        *judging(facts[: given.paragraphs // 2]),
+        *judging(with_abstracts(given.data / "pubmedqa")),
+        *list(searched(given.data / "nq_qed/train.jsonl", draw))[: given.paragraphs // 2],
         *instructing(given.data / "instructions/train.jsonl"),
     ]
     sizes = {"train": given.paragraphs, "dev": 15}

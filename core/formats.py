@@ -37,7 +37,12 @@ def begin_run(folder: Path, kind: RunKind) -> None:
         beside.write_text(json.dumps({"format": RUN_FORMAT, "kind": kind}) + "\n", "utf-8")
         os.replace(beside, place)
     except OSError as error:
-        raise UsageError(f"nothing can be written into {str(folder)!r} ({error}): give another folder") from error
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """What is said of a folder that nothing can be written into."""
+    return UsageError(f"nothing can be written into {str(folder)!r} ({error}): give another folder")
 
 
 def check_run(folder: Path, kind: RunKind) -> bool:

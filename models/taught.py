@@ -1,6 +1,6 @@
 """The prompts that answerers are taught: a trained one is asked without their worked examples, which training replaced.
 
-It answers better so, and a fifth of the tokens need not be read (docs/experiments.md).
+So a fifth of the tokens need not be read (docs/experiments.md).
 """
 
 from collections.abc import Mapping, Sequence

@@ -254,6 +254,8 @@ def test_a_row_is_read_as_its_branches_alone_would_be() -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from artrag.training.attention import with_blocks
+
     torch.manual_seed(0)
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     model = LlamaForCausalLM(
@@ -262,8 +264,10 @@ def test_a_row_is_read_as_its_branches_alone_would_be() -> None:
     rows = [((1, 2, 3, 4, 5), (6, 7)), ((1, 2, 3, 9), (8,)), ((1, 2, 3, 9, 9, 9), (3, 2, 1, 0))]
     row = trunk_of(rows)
     assert row == ((1, 2, 3), (4, 5), (6, 7), (9,), (8,), (9, 9, 9), (3, 2, 1, 0))
+    with_blocks(model)
     with torch.inference_mode():
         together = branches_loss(model, [row, row], "cpu")
+        model.set_attn_implementation("eager")
         alone = sum(completion_loss(model, [one], 0, "cpu") for one in rows)
     torch.testing.assert_close(together, torch.as_tensor(alone), rtol=1e-5, atol=1e-5)
 

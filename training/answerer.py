@@ -62,16 +62,18 @@ def train_answerer(
     check_extra()
     import torch
 
+    from artrag.training.attention import with_blocks
+    from artrag.training.merged import train_merged
+
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     start, base = ModelReference.parse(base).part, base_reference(base)
     folder = weights_folder(base, progress=progress)
-    device, _ = place()
+    device, dtype = place()
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model, tokenizer = open_base(folder, "words")
-        if device == "cpu":  # with a mask of its own, a third faster there than the fused kernel and its gradient
-            model.set_attn_implementation("eager")
+        with_blocks(model)
         window = min(plan.window, int(model.config.max_position_embeddings))
         counts, aside = ({"in": 0, "shortened": 0, "dropped": 0} for _ in range(2))
         learn = rows_of(tokenizer, train, window, counts)
@@ -84,7 +86,7 @@ def train_answerer(
         model = add_lora(model, rank, "CAUSAL_LM")
         if start:
             take_adapter(model, start)
-        model = model.to(device)
+        train_merged(model.to(device), dtype)
         each = sum(len(row) // 2 for row in [*learn, *check]) / (len(learn) + len(check))
         begun_at = sha256(start / ADAPTER) if start else ""
         about = [sha256(base_weights(folder)), begun_at, asdict(plan), learn, check]

@@ -73,22 +73,26 @@ def laid(row: Encoded, device: str) -> Laid:
 
 
 def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
-    """The sum over all answers of the mean over their tokens, divided by the number of rows."""
+    """The sum over all answers of the mean over their tokens, divided by the number of rows.
+
+    The model is one that attends in blocks (`artrag.training.attention.with_blocks`).
+    """
     import torch
 
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    from artrag.training.attention import blocks_of
+
     total: Any = 0.0
-    for row in rows:
-        one = laid(row, device)
-        hidden = torch.zeros(one.sees.shape, dtype=dtype, device=device).masked_fill(~one.sees, torch.finfo(dtype).min)
-        logits = model(
-            input_ids=one.ids[None],
-            position_ids=one.positions[None],
-            attention_mask=hidden[None, None],
-            logits_to_keep=one.before,
-            use_cache=False,
-        ).logits[0]
-        each = torch.nn.functional.cross_entropy(logits.float(), one.targets, reduction="none")
-        sizes = torch.bincount(one.branch)
-        total = total + (each / sizes[one.branch]).sum()
+    with torch.autocast(device, enabled=False):  # the weights have the type that is multiplied
+        for row in rows:
+            one = laid(row, device)
+            logits = model(
+                input_ids=one.ids[None],
+                position_ids=one.positions[None],
+                blocks=blocks_of(one.sees, len(row[0]), model.dtype),
+                logits_to_keep=one.before,
+                use_cache=False,
+            ).logits[0]
+            each = torch.nn.functional.cross_entropy(logits.float(), one.targets, reduction="none")
+            sizes = torch.bincount(one.branch)
+            total = total + (each / sizes[one.branch]).sum()
     return total / len(rows)

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faulty import Dice, FaultyAsker, FaultyChat, FaultyReranker, FaultyRetriever, FaultyTruster, plain
+from faulty import Dice, FaultyAsker, FaultyChat, FaultyReranker, FaultyRetriever, FaultyTruster, plain, summed
 
 from artrag import build_art, build_chat, build_contextual_rag, build_routed
 from artrag.errors import ArtragError
@@ -119,20 +119,7 @@ async def suite(runs: int, *, first: int = 0, side_by_side: int = 10) -> dict[st
             return seed, kind, ended, drawn
 
     made = await asyncio.gather(*(one(seed) for seed in range(first, first + runs)))
-    lost = [f"seed {seed}, {kind}: {ended}" for seed, kind, ended, _ in made if ended.startswith("lost")]
-    ends: dict[str, Counter[str]] = {kind: Counter() for kind in GRAPHS}
-    drawn: Counter[str] = Counter()
-    for _, kind, ended, faults in made:
-        ends[kind][ended.split(":")[0]] += 1
-        drawn += faults
-    return {
-        "suite": "faults",
-        "tried": runs,
-        "survived": runs - len(lost),
-        "lost": lost,
-        "ended": {kind: dict(counted) for kind, counted in ends.items()},
-        "faults": dict(drawn.most_common()),
-    }
+    return summed("faults", GRAPHS, made)
 
 
 def main() -> None:

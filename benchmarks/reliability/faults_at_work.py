@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import faulty
 from fakes import HashedWords, tiny_chat
-from faulty import FAULTS, Dice, FaultyChat, FaultyRetriever, plain, wait
+from faulty import FAULTS, Dice, FaultyChat, FaultyRetriever, plain, summed, wait
 from langchain_core.runnables import RunnableLambda
 
 from artrag import Settings, System, build_contextual_rag, build_evaluate, build_ingest, build_simrag
@@ -243,28 +243,15 @@ def simrag(choose: random.Random, dice: Dice, base: str, folder: Path) -> str:
 
 def suite(runs: int, *, first: int = 0) -> dict[str, Any]:
     """All runs, one after another."""
-    ends: dict[str, Counter[str]] = {kind: Counter() for kind in (*OFTEN, "simrag")}
-    drawn: Counter[str] = Counter()
-    lost = []
+    made = []
     with tempfile.TemporaryDirectory() as place:
         base = str(tiny_chat(Path(place) / "base"))
         for seed in range(first, first + runs):
             folder = Path(place) / str(seed)
             folder.mkdir()
-            kind, ended, faults = once(seed, base, folder)
+            made.append((seed, *once(seed, base, folder)))
             shutil.rmtree(folder)
-            ends[kind][ended.split(":")[0]] += 1
-            drawn += faults
-            if ended.startswith("lost"):
-                lost.append(f"seed {seed}, {kind}: {ended}")
-    return {
-        "suite": "faults at work",
-        "tried": runs,
-        "survived": runs - len(lost),
-        "lost": lost,
-        "ended": {kind: dict(counted) for kind, counted in ends.items()},
-        "faults": dict(drawn.most_common()),
-    }
+    return summed("faults at work", (*OFTEN, "simrag"), made)
 
 
 def main() -> None:

@@ -251,3 +251,21 @@ def plain(value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def summed(suite: str, kinds: Sequence[str], made: Sequence[tuple[int, str, str, Counter[str]]]) -> dict[str, Any]:
+    """The result of a suite from (seed, kind, how it ended, faults drawn) of each run."""
+    ends: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+    drawn: Counter[str] = Counter()
+    for _, kind, ended, faults in made:
+        ends[kind][ended.split(":")[0]] += 1
+        drawn += faults
+    lost = [f"seed {seed}, {kind}: {ended}" for seed, kind, ended, _ in made if ended.startswith("lost")]
+    return {
+        "suite": suite,
+        "tried": len(made),
+        "survived": len(made) - len(lost),
+        "lost": lost,
+        "ended": {kind: dict(counted) for kind, counted in ends.items()},
+        "faults": dict(drawn.most_common()),
+    }

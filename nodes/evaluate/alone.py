@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from artrag.errors import RunLockedError, UsageError
+from artrag.errors import RunLockedError
+from artrag.formats import unwritable
 from artrag.holding import Hold
 from artrag.steps import Call, Steps, T
 
@@ -29,4 +30,4 @@ def _hold(folder: Path) -> Hold:
         folder.mkdir(parents=True, exist_ok=True)
         return Hold.take(folder, told=f"the folder {str(folder)!r} of this run", otherwise=RunLockedError)
     except OSError as error:
-        raise UsageError(f"nothing can be written into {str(folder)!r} ({error}): give another folder") from error
+        raise unwritable(folder, error) from error

@@ -10,7 +10,7 @@ from artrag.errors import UsageError
 from artrag.evaluation.against import earlier_of
 from artrag.evaluation.ladder_page import check_libraries
 from artrag.evaluation.questions import Question, read_questions
-from artrag.formats import begin_run, check_run
+from artrag.formats import begin_run
 from artrag.nodes.node import Run, node
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
@@ -31,7 +31,6 @@ def plan() -> Runnable[Any, Any]:
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         if not state.get("run"):
             raise UsageError("no run is named: give a folder that everything goes into")
-        yield Call(check_run, None, (Path(state["run"]), "evaluate"))
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
         yield Call(_check, None, (state, questions))
         run.tell(f"{len(questions)} questions")
