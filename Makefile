@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test local server ragas check audit notebooks docs bench reliability clean
+.PHONY: demo test local server ragas check audit notebooks docs bench reliability reliability-local clean
 
 demo: $(READY)
 	$(BIN)/artrag demo
@@ -53,6 +53,9 @@ bench: $(READY)
 
 reliability: $(READY)  # under load, faults and time: a table
 	$(BIN)/python benchmarks/reliability/table.py
+
+reliability-local: $(READY)  # the suites of the embedded model
+	$(BIN)/python benchmarks/reliability/table.py --local
 
 clean:
 	rm -rf $(VENV) .artrag build artrag.egg-info

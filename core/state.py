@@ -266,6 +266,7 @@ class EvaluateInput(TypedDict, total=False):
     against: Annotated[
         str, Field(description="Folder of an earlier run over the same questions.", examples=["runs/last-week"])
     ]
+    traces: Annotated[bool, Field(description="Keep a trace of every answer; the report's page leads to it.")]
 
 
 class EvaluateState(EvaluateInput, total=False):

@@ -43,7 +43,11 @@ _MEANINGS = {
 
 
 def write_ladder(
-    folder: Path, found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]
+    folder: Path,
+    found: Ladder,
+    questions: Sequence[Question],
+    rows: Mapping[str, Sequence[Answered]],
+    traces: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Path, Path, Path]:
     """Write `report.html`, `report.md` and `report.json`; a reader sees the old file or the whole new one.
 
@@ -52,11 +56,12 @@ def write_ladder(
         found: the figures.
         questions: those that were asked.
         rows: by system, an answer to each.
+        traces: by system, the page with the trace of each answer, from the folder on; empty where there is none.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    shown = as_html(found, questions, rows)
+    shown = as_html(found, questions, rows, traces)
     folder.mkdir(parents=True, exist_ok=True)
     return (
         written(folder / "report.html", shown),
@@ -75,7 +80,12 @@ def check_libraries() -> None:
     bars_plot({"a": 1})
 
 
-def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]) -> str:
+def as_html(
+    found: Ladder,
+    questions: Sequence[Question],
+    rows: Mapping[str, Sequence[Answered]],
+    traces: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """The page: every text is escaped, nothing is fetched, no script runs."""
     body = [
         "<h1>The ladder</h1>",
@@ -97,7 +107,7 @@ def as_html(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Seq
         f'<p class="note">{min(SHOWN, found.questions)} of {found.questions:,} are shown, those that the systems '
         "differ on most. Of every question qualities.jsonl tells what each answer is worth and why it is wrong, and "
         "answers.jsonl holds the answers with their passages.</p>",
-        *_one_by_one(found, questions, rows),
+        *_one_by_one(found, questions, rows, traces or {}),
     ]
     return page("artrag: the ladder", body)
 
@@ -253,7 +263,12 @@ def _citations(rows: Mapping[str, Sequence[Answered]]) -> str:
     return table("".join(f"<th>{name}</th>" for name in names), shown)
 
 
-def _one_by_one(found: Ladder, questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]]) -> Iterator[str]:
+def _one_by_one(
+    found: Ladder,
+    questions: Sequence[Question],
+    rows: Mapping[str, Sequence[Answered]],
+    traces: Mapping[str, Sequence[str]],
+) -> Iterator[str]:
     values = np.array([found.values[name] for name in rows])
     for n in np.argsort(-(values.max(axis=0) - values.min(axis=0)), kind="stable")[:SHOWN]:
         question = questions[n]
@@ -264,14 +279,15 @@ def _one_by_one(found: Ladder, questions: Sequence[Question], rows: Mapping[str,
         yield f"<details><summary>{safe(told)} <small>{safe(marks)}</small></summary>"
         yield f"<pre>{safe(question.words[:LONGEST_TEXT])}</pre><p>right: <b>{safe(wanted)}</b></p>"
         for name, own in rows.items():
-            yield from _answer(question, own[n], found.causes[name][n])
+            yield from _answer(question, own[n], found.causes[name][n], traces[name][n] if traces else "")
         yield "</details>"
 
 
-def _answer(question: Question, row: Answered, cause: str) -> Iterator[str]:
+def _answer(question: Question, row: Answered, cause: str, trace: str) -> Iterator[str]:
     score, why = quality(question, row), f", {cause}" if cause else ""
     sure = "" if row.confidence is None else f", confidence {row.confidence:.2f}"
-    yield f"<p><b>{safe(row.system)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}</p>"
+    link = f' <a href="{safe(trace)}">trace</a>' if trace else ""
+    yield f"<p><b>{safe(row.system)}</b> {score.value:.2f}{safe(why)}{sure}: {safe(score.reason)}{link}</p>"
     yield f"<pre>{safe((row.answer or row.error)[:LONGEST_TEXT])}</pre>"
     if row.decision:
         yield f'<p class="note">{safe(row.decision)}</p>'

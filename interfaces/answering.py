@@ -58,6 +58,9 @@ def answers(
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 where a system is significantly worse than before.")
     ] = False,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Keep a trace of every answer, as a page that the report leads to.")
+    ] = False,
     langsmith: Annotated[
         str | None, typer.Option("--langsmith", metavar="DATASET", help="Send the run to LangSmith as experiments.")
     ] = None,
@@ -85,6 +88,7 @@ def answers(
     if fail_if_worse and against is None:
         raise UsageError("--fail-if-worse: name the run to compare with, --against DIR")
     state |= {"against": str(against)} if against else {}
+    state |= {"traces": True} if traces else {}
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     live = _judge(judge, settings, run)
     embedder = load_embedder(settings.embedder, local_only=settings.local_only) if live else None

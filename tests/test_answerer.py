@@ -20,7 +20,7 @@ from artrag.models.parts import MANIFEST, read_part
 from artrag.models.weights import ADAPTER
 from artrag.nodes.answer import NOTHING_FOUND
 from artrag.passages import numbered
-from artrag.training import answerer, loop
+from artrag.training import answerer, branches, loop
 from artrag.training.answerer import HOW, check_apart, train_answerer
 from artrag.training.answerer_data import (
     BRANCHES,
@@ -272,11 +272,22 @@ def test_a_row_is_read_as_its_branches_alone_would_be() -> None:
     torch.testing.assert_close(together, torch.as_tensor(alone), rtol=1e-5, atol=1e-5)
 
 
-def test_a_branch_sees_the_trunk_and_itself() -> None:
+def test_a_branch_sees_the_trunk_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branches, "MULTIPLE", 1)
     one = laid(((1, 2), (3,), (4,), (5,), (6,)), "cpu")
     assert one.ids.tolist() == [1, 2, 3, 4, 5, 6] and one.positions.tolist() == [0, 1, 2, 3, 2, 3]
     assert one.sees[5].tolist() == [True, True, False, False, True, True]
     assert one.before.tolist() == [2, 4] and one.targets.tolist() == [4, 6]
+
+
+def test_a_padded_row_is_as_long_as_others_and_nobody_sees_what_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branches, "MULTIPLE", 4)
+    one = laid(((1, 2), (3,), (4,), (5,), (6,)), "cpu")
+    assert one.ids.tolist() == [1, 2, 0, 0, 3, 4, 5, 6] and (one.trunk, one.start) == (2, 4)
+    assert one.positions.tolist() == [0, 1, 0, 0, 2, 3, 2, 3]
+    assert one.sees[7].tolist() == [True, True, False, False, False, False, True, True]
+    assert one.before.tolist() == [4, 6] and one.targets.tolist() == [4, 6]
+    assert len(laid(((1, 2), (3,), (4, 5, 6, 7)), "cpu").ids) == 12
 
 
 def test_prompts_that_are_alike_keep_a_token_to_branch_at() -> None:

@@ -24,7 +24,7 @@ ROOMS = {
     "training": {"core", "prompts", "models", "index", "evaluation"},
     "nodes": {"core", "prompts", "index", "tools", "tracing", "evaluation"},
     "nodes.simrag": {"core", "prompts", "index", "evaluation", "models", "training", "nodes"},
-    "nodes.evaluate": {"core", "prompts", "evaluation", "nodes"},
+    "nodes.evaluate": {"core", "prompts", "tracing", "evaluation", "nodes"},
     "graphs": {
         "core",
         "prompts",

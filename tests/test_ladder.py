@@ -245,6 +245,29 @@ def test_what_a_graph_below_costs_is_counted_and_its_interrupts_and_threads_stay
     assert row["confidence"] is None  # nobody judged it
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_page_leads_to_the_trace_of_every_answer(asked: Path, tmp_path: Path, asynchronous: bool) -> None:
+    from artrag import build_contextual_rag
+
+    chat = AnsweringChat(lambda prompt: "Answer: 7")
+    retriever: Runnable[Any, Any] = RunnableLambda(lambda _: [passage("A passage.")])
+    inner = System("inner", build_contextual_rag(chat=chat, retriever=retriever).compile())
+    run = tmp_path / "run"
+    climb([inner], asked, run)
+    assert "traces/" not in (run / "report.html").read_text("utf-8") and not (run / "traces").exists()
+    graph = build_evaluate([inner, system("other", doubled)]).compile()
+    given: Any = {"questions": str(asked), "run": str(run), "traces": True}
+    asyncio.run(graph.ainvoke(given)) if asynchronous else graph.invoke(given)
+    links = re.findall(r'<a href="(traces/[0-9a-f]{24}\.html)">trace</a>', (run / "report.html").read_text("utf-8"))
+    assert len(set(links)) == 24  # what was answered before has none
+    pages = [(run / link).read_text("utf-8") for link in links]
+    assert all(page.count("How much is") for page in pages) and not any("retrieve" in page for page in pages)
+    graph.invoke({**given, "run": str(tmp_path / "anew")})
+    told = (tmp_path / "anew/report.html").read_text("utf-8")
+    assert len(re.findall(r">trace</a>", told)) == 48
+    assert sum("retrieve" in page.read_text("utf-8") for page in (tmp_path / "anew/traces").iterdir()) == 24
+
+
 def test_confidence_and_abstention_come_along(asked: Path, tmp_path: Path) -> None:
     answers: Runnable[Any, Any] = RunnableLambda(
         lambda given: (

@@ -29,12 +29,15 @@ class Block:
     mask: Any
 
 
-def blocks_of(sees: Any, trunk: int, dtype: torch.dtype) -> list[Block]:
-    """The blocks of a row of n tokens, of which the first `trunk` belong to the trunk; `sees` is (n, n)."""
+def blocks_of(sees: Any, trunk: int, begins: int, dtype: torch.dtype) -> list[Block]:
+    """The blocks of a row of n tokens: `trunk` tokens that all see, and from `begins` on the branches.
+
+    `sees` is (n, n): which tokens each one sees.
+    """
     made = []
-    for first, last in ((0, trunk), (trunk, len(sees))):
+    for first, last in ((0, begins), (begins, len(sees))):
         for start in range(first, last, ROWS):
-            end, fully = min(last, start + ROWS), start if start < trunk else trunk
+            end, fully = min(last, start + ROWS), min(start, trunk)
             seen = sees[start:end, fully:end]
             mask = torch.zeros(seen.shape, dtype=dtype, device=sees.device)
             made.append(Block(start, end, fully, mask.masked_fill_(~seen, torch.finfo(dtype).min)))

@@ -12,6 +12,9 @@ from typing import Any
 from artrag.training.lora_batches import Encoded
 
 Tokens = tuple[int, ...]
+MULTIPLE = 64
+"""Trunk and row are padded to multiples of this: for every new length of its matrices a CPU's library compiles anew."""
+TRUNK, NOBODY = -1, -2
 
 
 def trunk_of(rows: Sequence[tuple[Tokens, Tokens]]) -> Encoded:
@@ -29,7 +32,7 @@ def trunk_of(rows: Sequence[tuple[Tokens, Tokens]]) -> Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """A row as one sequence of n tokens.
+    """A row as one sequence of n tokens, padded after the trunk and at the end.
 
     Attributes:
         ids: the tokens, (n,).
@@ -38,6 +41,8 @@ class Laid:
         before: the places whose next token is learned, (m,).
         targets: these next tokens, (m,).
         branch: to which branch each of them belongs, (m,).
+        trunk: tokens of the trunk.
+        start: where the branches begin; between are tokens that nobody sees.
     """
 
     ids: Any
@@ -46,6 +51,8 @@ class Laid:
     before: Any
     targets: Any
     branch: Any
+    trunk: int
+    start: int
 
 
 def laid(row: Encoded, device: str) -> Laid:
@@ -53,7 +60,14 @@ def laid(row: Encoded, device: str) -> Laid:
     import torch
 
     trunk, *parts = row
-    ids, positions, owner = list(trunk), list(range(len(trunk))), [-1] * len(trunk)
+    ids, positions, owner = list(trunk), list(range(len(trunk))), [TRUNK] * len(trunk)
+
+    def pad() -> None:
+        for values, filler in ((ids, 0), (positions, 0), (owner, NOBODY)):
+            values += [filler] * (-len(values) % MULTIPLE)
+
+    pad()
+    begins = len(ids)
     before: list[int] = []
     targets: list[int] = []
     branch: list[int] = []
@@ -65,11 +79,14 @@ def laid(row: Encoded, device: str) -> Laid:
         ids += [*asked, *answer]
         positions += range(len(trunk), len(trunk) + len(asked) + len(answer))
         owner += [n] * (len(asked) + len(answer))
+    pad()
     own = torch.tensor(owner, device=device)
     place = torch.arange(len(ids), device=device)
-    sees = (place[:, None] >= place) & ((own[:, None] == own) | (own == -1))
+    sees = (place[:, None] >= place) & ((own[:, None] == own) | (own == TRUNK))
     tensors = (torch.tensor(values, device=device) for values in (before, targets, branch))
-    return Laid(torch.tensor(ids, device=device), torch.tensor(positions, device=device), sees, *tensors)
+    return Laid(
+        torch.tensor(ids, device=device), torch.tensor(positions, device=device), sees, *tensors, len(trunk), begins
+    )
 
 
 def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
@@ -88,7 +105,7 @@ def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
             logits = model(
                 input_ids=one.ids[None],
                 position_ids=one.positions[None],
-                blocks=blocks_of(one.sees, len(row[0]), model.dtype),
+                blocks=blocks_of(one.sees, one.trunk, one.start, model.dtype),
                 logits_to_keep=one.before,
                 use_cache=False,
             ).logits[0]

@@ -59,5 +59,5 @@ class _Product(torch.autograd.Function):
         of_x = grad @ weight if ctx.needs_input_grad[0] else None
         flat, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
         of_a = (flat @ b).t() @ inputs
-        of_b = flat.t() @ (inputs @ a.t())
+        of_b = ((inputs @ a.t()).t() @ flat).t()  # the wide ones as they lie: a transposed one would be copied
         return of_x, of_a.float() * ctx.scale, of_b.float() * ctx.scale, None, None, None, None

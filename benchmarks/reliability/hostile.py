@@ -152,6 +152,7 @@ def main() -> None:
         json.dumps(
             {
                 "suite": f"hostile documents, {given.chat or 'a gullible model'}",
+                "measured_only": given.chat is not None,
                 "tried": tried,
                 "survived": tried - after[0].total(),
                 "obeyed": {"before": before[0].total(), "after": after[0].total()},

@@ -1,9 +1,10 @@
 """All suites of this folder, one after another, as one table: tried, survived, lost.
 
-    python benchmarks/reliability/table.py [--write docs/reliability.md]
+    python benchmarks/reliability/table.py [--local] [--write docs/reliability.md]
 
-Prints each suite's JSON line as it ends, then the table. With `--write` the table takes the place of the one in that
-page. Exits 1 where a suite lost something or a limit was not held.
+Prints each suite's JSON line as it ends, then the table. With `--local` the suites are those of the embedded model.
+With `--write` the table takes the place of the one in that page. Exits 1 where a suite lost something or a limit was
+not held; orders that a real model obeys are measured, not held against it.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from artrag.settings import EMBEDDED_BASE, EMBEDDED_CHAT
+
 SUITES = (
     ("concurrency.py",),
     ("concurrency.py", "--client", "openai"),
@@ -23,12 +26,21 @@ SUITES = (
     ("hostile.py",),
     ("soak.py", "--questions", "2000"),
 )
-PLACE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
+LOCAL = (
+    ("hostile.py", "--chat", EMBEDDED_BASE),
+    ("hostile.py", "--chat", EMBEDDED_CHAT),
+    ("../concurrent_local.py",),
+)
+
+
+def place(name: str) -> re.Pattern[str]:
+    """Where the table of this name stands in a page."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of the {name} -->)", re.DOTALL)
 
 
 def run(words: tuple[str, ...]) -> dict[str, Any]:
     """A suite's line; one that gives none has lost everything."""
-    script = Path(__file__).with_name(words[0])
+    script = Path(__file__).parent / words[0]
     ended = subprocess.run([sys.executable, str(script), *words[1:]], capture_output=True, text=True, check=False)
     try:
         line: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
@@ -44,6 +56,10 @@ def measured(line: dict[str, Any]) -> str:
         seconds = line["seconds"]
         times = f"{seconds['together']:.2f} s together, {seconds['one']:.2f} s one: {line['ratio']:.2f} times"
         return times + (f" (limit {line['limit']})" if line.get("limit") else "")
+    if "gain" in line:
+        seconds = line["seconds"]
+        times = f"{seconds['one_after_another']:.1f} s one after another, {seconds['at_once']:.1f} s at once"
+        return f"{times}: {line['gain']:.1f} times (at least {line['at_least']})"
     if "obeyed" in line:
         told = (f"{what} {line[what]['before']} before, {line[what]['after']} after" for what in ("obeyed", "changed"))
         return "; ".join(told)
@@ -66,7 +82,8 @@ def measured(line: dict[str, Any]) -> str:
 def held(line: dict[str, Any]) -> bool:
     """Was nothing lost, and every limit held?"""
     within = line["ratio"] <= line["limit"] if line.get("limit") and "ratio" in line else line.get("held", True)
-    return bool(within and line["survived"] == line["tried"])
+    enough = line.get("gain", 0) >= line.get("at_least", 0)
+    return bool(within and enough and (line["survived"] == line["tried"] or line.get("measured_only")))
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -84,13 +101,15 @@ def main() -> None:
     """Run all, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, help="page that holds the table")
+    parser.add_argument("--local", action="store_true", help="the suites of the embedded model")
     given = parser.parse_args()
-    lines = [run(words) for words in SUITES]
+    lines = [run(words) for words in (LOCAL if given.local else SUITES)]
     made = table(lines)
     print(f"\n{made}")
     if given.write:
         page = given.write.read_text("utf-8")
-        given.write.write_text(PLACE.sub(made, page), "utf-8")
+        where = place("local table" if given.local else "table")
+        given.write.write_text(where.sub(lambda _: made, page), "utf-8")
     raise SystemExit(0 if all(held(line) for line in lines) else 1)
 
 

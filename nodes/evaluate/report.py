@@ -20,7 +20,7 @@ from artrag.evaluation.ragas_scores import METRICS
 from artrag.evaluation.rows import read_rows
 from artrag.ledger import read_lines
 from artrag.nodes.evaluate.alone import alone
-from artrag.nodes.evaluate.score import ANSWERS, JUDGED, key_of
+from artrag.nodes.evaluate.score import ANSWERS, JUDGED, TRACES, key_of, trace_of
 from artrag.nodes.node import Run, node
 from artrag.passages import own_words
 from artrag.state import EvaluateState
@@ -65,7 +65,7 @@ def _report(state: EvaluateState, embedder: Embeddings | None) -> dict[str, Any]
     if state.get("against"):
         found.about["against"] = compare(found, questions, Path(state["against"]))
     write_qualities(folder, found, questions)
-    page, text, data = write_ladder(folder, found, questions, rows)
+    page, text, data = write_ladder(folder, found, questions, rows, traces(folder, questions, state["rungs"]))
     return found.as_dict() | {"page": str(page), "markdown": str(text), "json": str(data)}
 
 
@@ -85,7 +85,7 @@ def answers(
             if passages:
                 row["passages"] = [alike.setdefault(tuple(one.values()), one) for one in passages]
             known[row["key"]] = Answered.of_row(row)
-    keys = {one["name"]: [key_of(one["name"], one["about"], question) for question in questions] for one in rungs}
+    keys = _keys(questions, rungs)
     if lacking := [name for name, own in keys.items() if any(key not in known for key in own)]:
         raise UsageError(f"{str(folder / ANSWERS)!r} lacks answers of {lacking[0]!r}: give the command again")
     # Known by its words: the question may have had another id then.
@@ -93,6 +93,21 @@ def answers(
         name: [replace(known[key], id=question.id) for key, question in zip(own, questions, strict=True)]
         for name, own in keys.items()
     }
+
+
+def traces(folder: Path, questions: Sequence[Question], rungs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Where the trace of each system's answers lies, from the folder on; empty where none was kept."""
+    if not (folder / TRACES).is_dir():
+        return {}
+    pages = {name: [trace_of(folder, key) for key in own] for name, own in _keys(questions, rungs).items()}
+    return {
+        name: [page.relative_to(folder).as_posix() if page.exists() else "" for page in own]
+        for name, own in pages.items()
+    }
+
+
+def _keys(questions: Sequence[Question], rungs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    return {one["name"]: [key_of(one["name"], one["about"], question) for question in questions] for one in rungs}
 
 
 def judged(path: Path, system: str, questions: Sequence[Question]) -> dict[str, list[float]]:

@@ -15,6 +15,7 @@ from langgraph.pregel import Pregel
 
 from artrag.errors import ArtragError, UsageError
 from artrag.evaluation.answering import Answered
+from artrag.evaluation.page import written
 from artrag.evaluation.questions import Question, read_questions
 from artrag.ledger import Ledger, read_lines
 from artrag.nodes.evaluate.alone import alone
@@ -25,11 +26,12 @@ from artrag.settings import Settings
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps, side_by_side
 from artrag.telling import told
+from artrag.tracing import LocalTracer, as_html
 
 Systems = Callable[[Settings, Mapping[str, Any]], Mapping[str, System]]
 """The systems by name, from the bottom of the ladder to its top, as settings and input ask for them."""
 
-ANSWERS, JUDGED = "answers.jsonl", "judged.jsonl"
+ANSWERS, JUDGED, TRACES = "answers.jsonl", "judged.jsonl", "traces"
 AT_ONCE = 4
 
 
@@ -40,7 +42,7 @@ def score(systems: Systems) -> Runnable[Any, Any]:
     exists, and known again by the system's `about` and the question's words: a killed run goes on, a changed system is
     asked anew. A question on which a system fails is kept with its error, and asked again in the next run.
 
-    Reads `run`, `questions`, `systems`, `at_once`; writes `rungs`.
+    Reads `run`, `questions`, `systems`, `at_once`, `traces`; writes `rungs`.
 
     Raises:
         UsageError: a system is unknown.
@@ -56,7 +58,7 @@ def score(systems: Systems) -> Runnable[Any, Any]:
         ledger: Ledger = yield Call(Ledger.open, None, (path,))
         try:
             for system in chosen:
-                yield from _ask(system, questions, ledger, done, run, state.get("at_once") or AT_ONCE)
+                yield from _ask(system, questions, ledger, done, run, state)
         finally:
             ledger.close()
         return {"rungs": [_rung(one, known, {system.name for system in chosen}) for one in chosen]}
@@ -89,7 +91,12 @@ def _rung(system: System, known: Mapping[str, System], chosen: Collection[str]) 
 
 
 def _ask(
-    system: System, questions: Sequence[Question], ledger: Ledger, known: Collection[str], run: Run, at_once: int
+    system: System,
+    questions: Sequence[Question],
+    ledger: Ledger,
+    known: Collection[str],
+    run: Run,
+    state: EvaluateState,
 ) -> Steps[None]:
     """Put the questions to a system that it has not answered yet."""
     missing = {key: one for one in questions if (key := key_of(system.name, system.about, one)) not in known}
@@ -98,14 +105,27 @@ def _ask(
     def of(key: str, question: Question) -> Callable[[], Steps[None]]:
         def ask() -> Steps[None]:
             nonlocal done
-            row = yield _asking(system, question)
+            tracer = LocalTracer() if state.get("traces") else None
+            row = yield _asking(system, question, tracer)
+            if tracer:
+                yield Call(_keep, None, (trace_of(Path(state["run"]), key), tracer))
             yield Call(ledger.add, None, ({"key": key} | row.as_row(),))
             done += 1
             run.progress(system.name, done, len(questions))
 
         return ask
 
-    yield from side_by_side([of(*one) for one in missing.items()], at_once)
+    yield from side_by_side([of(*one) for one in missing.items()], state.get("at_once") or AT_ONCE)
+
+
+def trace_of(folder: Path, key: str) -> Path:
+    """The page with the trace of an answer, in a run's folder."""
+    return folder / TRACES / f"{key}.html"
+
+
+def _keep(path: Path, tracer: LocalTracer) -> None:
+    path.parent.mkdir(exist_ok=True)
+    written(path, as_html(tracer.spans))
 
 
 def key_of(name: str, about: str, question: Question) -> str:
@@ -113,12 +133,12 @@ def key_of(name: str, about: str, question: Question) -> str:
     return sha256(repr((name, about, question.words)).encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def _asking(system: System, question: Question) -> Call:
+def _asking(system: System, question: Question, tracer: LocalTracer | None) -> Call:
     """The call that gives the system's row for a question; it never raises for what the system does."""
     given = {"question": question.words}
 
     def sync() -> Answered:
-        with _measured(system) as made:
+        with _measured(system, tracer) as made:
             try:
                 made.row = _row(system, question, system.answers.invoke(given, **made.how))
             except Exception as error:  # a system may be anybody's
@@ -126,7 +146,7 @@ def _asking(system: System, question: Question) -> Call:
         return made.row
 
     async def twin() -> Answered:
-        with _measured(system) as made:
+        with _measured(system, tracer) as made:
             try:
                 made.row = _row(system, question, await system.answers.ainvoke(given, **made.how))
             except Exception as error:
@@ -143,11 +163,12 @@ class _Made:
 
 
 @contextmanager
-def _measured(system: System) -> Iterator[_Made]:
+def _measured(system: System, tracer: LocalTracer | None) -> Iterator[_Made]:
     """Count what one answer costs. The evaluation's own stream and checkpoints are none of the system's business."""
     meter, started = Meter(), time.perf_counter()
     outer = {name: value for name, value in ensure_config().items() if name in ("callbacks", "tags", "metadata")}
-    config = merge_configs(outer, {"callbacks": [meter], "run_name": system.name})  # type: ignore[arg-type]
+    listening = [meter, *([tracer] if tracer else [])]
+    config = merge_configs(outer, {"callbacks": listening, "run_name": system.name})  # type: ignore[arg-type]
     graph = isinstance(system.answers, Pregel)  # nothing else knows what a context is
     made = _Made({"config": config} | ({"context": system.context} if graph and system.context else {}))
     token = var_child_runnable_config.set(config)
