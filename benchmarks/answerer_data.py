@@ -12,7 +12,7 @@ import argparse
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,11 @@ def with_abstracts(folder: Path) -> list[Row]:
     return [row | {"context": [sections[name] for name in row["evidence_ids"]]} for row in rows]
 
 
+def named(source: str, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows with the name of their source."""
+    return (row | {"source": source} for row in rows)
+
+
 def is_dev(row: Row) -> bool:
     """Every fifth question."""
     return sha256(row["question"].encode()).digest()[0] % 5 == 0
@@ -160,19 +165,17 @@ def main() -> None:
     names = {"train": squad.of([one for one in squad.articles if one not in held]), "dev": squad.of(held)}
     facts = [row for _, row in read_rows(given.data / "strategyqa/train.jsonl")]
     others = [
-        *judging(facts[: given.paragraphs // 2]),
-        *judging(with_abstracts(given.data / "pubmedqa")),
-        *list(searched(given.data / "nq_qed/train.jsonl", draw))[: given.paragraphs // 2],
-        *instructing(given.data / "instructions/train.jsonl"),
+        *named("StrategyQA", judging(facts[: given.paragraphs // 2])),
+        *named("PubMedQA", judging(with_abstracts(given.data / "pubmedqa"))),
+        *named("QED", list(searched(given.data / "nq_qed/train.jsonl", draw))[: given.paragraphs // 2]),
+        *named("self-instruct", instructing(given.data / "instructions/train.jsonl")),
     ]
     sizes = {"train": given.paragraphs, "dev": 15}
     for side, size in sizes.items():
         draw.shuffle(names[side])
-        rows = [
-            *answering(squad, names[side][:size], draw),
-            *extracting(squad, names[side][: size // 3], draw),
-            *asking(squad, names[side][: size // 3], draw),
-        ]
+        few = names[side][: size // 3]
+        made = (answering(squad, names[side][:size], draw), extracting(squad, few, draw), asking(squad, few, draw))
+        rows = [row for rows in made for row in named("SQuAD", rows)]
         mixed = [row for row in others if is_dev(row) == (side == "dev")]
         rows += mixed if side == "train" else draw.sample(mixed, 30)
         write_rows(given.out / f"{side}.jsonl", rows)

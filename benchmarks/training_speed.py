@@ -24,7 +24,7 @@ from artrag.models.references import weights_folder
 from artrag.settings import EMBEDDED_BASE
 from artrag.training.answerer import HOW
 from artrag.training.answerer_data import Example, rows_of
-from artrag.training.attention import with_blocks
+from artrag.training.attention import seen, with_blocks
 from artrag.training.branches import branches_loss, laid
 from artrag.training.loop import peak_memory_mb
 from artrag.training.lora import add_lora
@@ -52,18 +52,17 @@ def rows(tokenizer: Any) -> list[Encoded]:
 
 
 def usual(model: Any, row: Encoded) -> Any:
-    """The same loss with a mask of the whole square."""
+    """The same loss, and the layers as peft and transformers have them."""
     import torch
 
     one = laid(row, "cpu")
-    mask = torch.zeros(one.sees.shape).masked_fill(~one.sees, torch.finfo(torch.float32).min)
     with fast("cpu"):
         logits = model(
             input_ids=one.ids[None],
             position_ids=one.positions[None],
-            attention_mask=mask[None, None],
             logits_to_keep=one.before,
             use_cache=False,
+            **seen(model, one.sees, one.trunk, one.start),
         ).logits[0]
         each = torch.nn.functional.cross_entropy(logits.float(), one.targets, reduction="none")
     return (each / torch.bincount(one.branch)[one.branch]).sum()

@@ -20,10 +20,10 @@ _PLAIN = {"llama", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gra
 """Model families whose layers are plain attention over keys and values and pass their options on to it."""
 
 
-def decodes_side_by_side(config: Any) -> bool:
-    """Can a model of this configuration be used here: full attention in every layer, nothing added to its scores?
+def plain_attention(config: Any) -> bool:
+    """Has a model of this configuration full attention in every layer, and nothing added to its scores?
 
-    Sliding windows, capped scores, attention sinks and recurrent layers do not split into two parts this way.
+    Sliding windows, capped scores, attention sinks and recurrent layers do not split into parts, here or in training.
     """
     kinds = getattr(config, "layer_types", None)
     full = set(kinds) == {"full_attention"} if kinds else not getattr(config, "sliding_window", None)

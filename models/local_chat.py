@@ -17,7 +17,7 @@ from langchain_core.runnables.config import ensure_config
 from pydantic import PrivateAttr
 
 from artrag.errors import MissingExtraError, ModelUnavailableError, PromptTooLongError
-from artrag.models.decoding import decodes_side_by_side
+from artrag.models.decoding import plain_attention
 from artrag.models.parts import sha256
 from artrag.models.serving import Serving, settle
 from artrag.models.taught import without_examples
@@ -178,7 +178,7 @@ class LocalChat(BaseChatModel):
     def _joins(self, given: dict[str, Any]) -> bool:
         """Can this call be answered beside others: greedily, by a model of a kind that decodes side by side?"""
         greedy = given.get("temperature", self.temperature) <= 0 and self.repetition_penalty == 1
-        return greedy and decodes_side_by_side(self._model.config)
+        return greedy and plain_attention(self._model.config)
 
     def _begin(
         self, messages: Sequence[BaseMessage], given: dict[str, Any], told: Callable[[int], None] | None = None

@@ -37,7 +37,7 @@ def decode(
     """Answer prompts greedily: (number of the prompt, tokens of its answer, tokens read for it) as each one ends.
 
     Args:
-        model: a causal language model for which `decodes_side_by_side` holds, used by nobody else meanwhile.
+        model: a causal language model for which `plain_attention` holds, used by nobody else meanwhile.
         prompts: token ids, none of them empty; those that share a beginning stand together.
         ended: of an answer's tokens so far: is it at its end?
         most: tokens an answer may have.

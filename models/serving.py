@@ -40,7 +40,7 @@ class _Turn:
 
 
 class Serving:
-    """Serves the greedy answers of one causal language model for which `decodes_side_by_side` holds.
+    """Serves the greedy answers of one causal language model for which `plain_attention` holds.
 
     Args:
         model: used through this object only.

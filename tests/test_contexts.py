@@ -381,14 +381,12 @@ def test_a_chat_that_samples_is_asked_one_by_one(local: LocalChat, options: dict
 def test_sliding_windows_and_unknown_families_are_not_shared() -> None:
     from transformers import Gemma2Config, LlamaConfig, MistralConfig, Qwen2Config
 
-    assert decoding.decodes_side_by_side(LlamaConfig())
-    assert decoding.decodes_side_by_side(Qwen2Config())
-    assert not decoding.decodes_side_by_side(
-        Qwen2Config(use_sliding_window=True, sliding_window=8, max_window_layers=1)
-    )
-    assert decoding.decodes_side_by_side(MistralConfig(sliding_window=None))
-    assert not decoding.decodes_side_by_side(MistralConfig(sliding_window=64))
-    assert not decoding.decodes_side_by_side(Gemma2Config())
+    assert decoding.plain_attention(LlamaConfig())
+    assert decoding.plain_attention(Qwen2Config())
+    assert not decoding.plain_attention(Qwen2Config(use_sliding_window=True, sliding_window=8, max_window_layers=1))
+    assert decoding.plain_attention(MistralConfig(sliding_window=None))
+    assert not decoding.plain_attention(MistralConfig(sliding_window=64))
+    assert not decoding.plain_attention(Gemma2Config())
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "granite"])
@@ -414,7 +412,7 @@ def test_other_families_give_the_same_text_too(family: str) -> None:
         pad_token_id=2,
         sliding_window=None,
     )
-    assert decoding.decodes_side_by_side(config)
+    assert decoding.plain_attention(config)
     chat = LocalChat(AutoModelForCausalLM.from_config(config).float(), tokenizer, name_or_path=family, max_tokens=8)
     asked = situating_prompts(DOCUMENT[:100], CHUNKS)
     assert [a.text for a in chat.answer_many(asked)] == [chat.invoke(messages).text for messages in asked]

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from artrag.training import attention  # noqa: E402
-from artrag.training.attention import blocks_of, with_blocks  # noqa: E402
+from artrag.training.attention import blocks_of, seen, with_blocks  # noqa: E402
 from artrag.training.branches import branches_loss, laid  # noqa: E402
 from artrag.training.lora import add_lora  # noqa: E402
 from artrag.training.merged import train_merged  # noqa: E402
@@ -37,26 +37,11 @@ def gradients(learner: Any, loss: Any) -> list[Any]:
     return found
 
 
-def by_mask(learner: Any) -> Any:
-    """The loss of ROW by transformers' own attention."""
-    one = laid(ROW, "cpu")
-    mask = torch.zeros(one.sees.shape).masked_fill(~one.sees, torch.finfo(torch.float32).min)
-    logits = learner(
-        input_ids=one.ids[None],
-        position_ids=one.positions[None],
-        attention_mask=mask[None, None],
-        logits_to_keep=one.before,
-        use_cache=False,
-    ).logits[0]
-    each = torch.nn.functional.cross_entropy(logits, one.targets, reduction="none")
-    return (each / torch.bincount(one.branch)[one.branch]).sum()
-
-
 @pytest.mark.parametrize("rows", [1, 5, 40, 256])
 def test_blocks_attend_as_the_whole_would(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = model()
     learner.set_attn_implementation("eager")
-    known = by_mask(learner)
+    known = branches_loss(learner, [ROW], "cpu")
     wanted = gradients(learner, known)
     monkeypatch.setattr(attention, "ROWS", rows)
     with_blocks(learner)
@@ -64,6 +49,15 @@ def test_blocks_attend_as_the_whole_would(rows: int, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(found, known)
     for one, other in zip(gradients(learner, found), wanted, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_other_attention_than_the_plain_one_is_left_as_it_is() -> None:
+    learner = model()
+    learner.config.sliding_window = 2
+    with_blocks(learner)
+    assert learner.config._attn_implementation == "sdpa"
+    one = laid(ROW, "cpu")
+    assert list(seen(learner, one.sees, one.trunk, one.start)) == ["attention_mask"]
 
 
 def test_blocks_end_where_the_branches_begin() -> None:

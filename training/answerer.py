@@ -6,6 +6,7 @@ together (`artrag.training.branches`).
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256 as sha256_of
@@ -97,7 +98,7 @@ def train_answerer(
         tell = progress or (lambda _what, _share: None)
         trained = run.go(learn, check, counts | {"read": len(learn)}, mark, tell, "fine-tuning")
     save_adapter(model, out, base)
-    tasks = sorted({one.task for one in train})
+    sources = Counter(one.source or one.task for one in train)
     part = Part(
         kind="answerer",
         variant="causal",
@@ -105,7 +106,7 @@ def train_answerer(
         base_sha256=sha256(base_weights(folder)),
         files=dict.fromkeys((ADAPTER, CONFIG), ""),
         figures={"dev_loss": {"value": trained.dev_loss}},
-        data=[{"source": task, "examples": sum(one.task == task for one in train)} for task in tasks],
+        data=[{"source": source, "examples": count} for source, count in sorted(sources.items())],
         options=asdict(plan) | {"rank": rank},
     )
     write_part(out, part)

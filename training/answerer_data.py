@@ -8,8 +8,8 @@ Four tasks, as in SimRAG's first stage (Xu et al., arXiv 2410.17952, Section 3.2
     {"task": "ask", "passages": [{"text": ...}], "answer": ..., "question": ...}
 
 Of "answer", the first passage is the one that retrieval ranks best; an empty answer stands for passages that do not
-hold one; with `options` ({"A": "yes", "B": "no"}) the answer is a key. The chats are those of the nodes: the same
-prompt files, without their worked examples, which training replaces (`artrag.models.taught`).
+hold one; with `options` ({"A": "yes", "B": "no"}) the answer is a key. Any may name its `source`. The chats are those
+of the nodes: the same prompt files, without their worked examples, which training replaces (`artrag.models.taught`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,6 +45,8 @@ class Example:
     """(text, context) of each."""
     cites: tuple[int, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    """Where it comes from; a part says of each source how many examples it learned from."""
 
     @property
     def completion(self) -> str:
@@ -82,6 +84,7 @@ def example(row: Mapping[str, Any]) -> Example:
         tuple((str(one["text"]), str(one.get("context", ""))) for one in passages),
         tuple(int(n) for n in row.get("cites", [])),
         tuple((str(key), str(text)) for key, text in row.get("options", {}).items()),
+        str(row.get("source", "")),
     )
     if task != "extract" and not found.question.strip():
         raise ValueError("'question' is empty")
@@ -174,6 +177,7 @@ def _without_worst(group: Sequence[Example]) -> list[Example] | None:
             (*one.passages[: worst - 1], *one.passages[worst:]),
             tuple(n - (n > worst) for n in one.cites),
             one.options,
+            one.source,
         )
         for one in group
     ]

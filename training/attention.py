@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from artrag.models.decoding import plain_attention
+
 NAME = "artrag_branches"
 ROWS = 256
 """Rows of a block: few enough that its weights stay in the cache."""
@@ -44,17 +46,28 @@ def blocks_of(sees: Any, trunk: int, begins: int, dtype: torch.dtype) -> list[Bl
     return made
 
 
+def seen(model: Any, sees: Any, trunk: int, begins: int) -> dict[str, Any]:
+    """What a model is told of who sees whom: the blocks where it attends in blocks, else the mask of the whole row."""
+    if model.config._attn_implementation == NAME:
+        return {"blocks": blocks_of(sees, trunk, begins, model.dtype)}
+    mask = torch.zeros(sees.shape, dtype=model.dtype, device=sees.device)
+    return {"attention_mask": mask.masked_fill_(~sees, torch.finfo(model.dtype).min)[None, None]}
+
+
 def attend(
     _module: Any, query: Any, key: Any, value: Any, _mask: Any, *, scaling: float, blocks: Sequence[Block], **_: Any
 ) -> tuple[Any, None]:
     """The form that transformers asks of an attention; query is (1, heads, n, d), key and value (1, groups, n, d)."""
-    return _Attention.apply(query[0], key[0], value[0], blocks, scaling)[None], None
+    made = _Attention.apply(query[0], key[0], value[0], blocks, scaling)  # type: ignore[no-untyped-call]
+    return made[None], None
 
 
 def with_blocks(model: Any) -> None:
-    """Have a model attend so: it is called with `blocks` from now on."""
+    """Have a model attend so, if its layers are plain attention: nothing else is added to its scores."""
     from transformers import AttentionInterface
 
+    if not plain_attention(model.config):
+        return
     AttentionInterface.register(NAME, attend)
     model.set_attn_implementation(NAME)
 
@@ -81,7 +94,7 @@ class _Attention(torch.autograd.Function):
         return made
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Any) -> Any:
         query, key, value, made, *kept = ctx.saved_tensors
         (heads, _, d), groups = query.shape, len(key)

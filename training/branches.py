@@ -83,20 +83,23 @@ def laid(row: Encoded, device: str) -> Laid:
     own = torch.tensor(owner, device=device)
     place = torch.arange(len(ids), device=device)
     sees = (place[:, None] >= place) & ((own[:, None] == own) | (own == TRUNK))
-    tensors = (torch.tensor(values, device=device) for values in (before, targets, branch))
     return Laid(
-        torch.tensor(ids, device=device), torch.tensor(positions, device=device), sees, *tensors, len(trunk), begins
+        ids=torch.tensor(ids, device=device),
+        positions=torch.tensor(positions, device=device),
+        sees=sees,
+        before=torch.tensor(before, device=device),
+        targets=torch.tensor(targets, device=device),
+        branch=torch.tensor(branch, device=device),
+        trunk=len(trunk),
+        start=begins,
     )
 
 
 def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
-    """The sum over all answers of the mean over their tokens, divided by the number of rows.
-
-    The model is one that attends in blocks (`artrag.training.attention.with_blocks`).
-    """
+    """The sum over all answers of the mean over their tokens, divided by the number of rows."""
     import torch
 
-    from artrag.training.attention import blocks_of
+    from artrag.training.attention import seen
 
     total: Any = 0.0
     with torch.autocast(device, enabled=False):  # the weights have the type that is multiplied
@@ -105,7 +108,7 @@ def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
             logits = model(
                 input_ids=one.ids[None],
                 position_ids=one.positions[None],
-                blocks=blocks_of(one.sees, one.trunk, one.start, model.dtype),
+                **seen(model, one.sees, one.trunk, one.start),
                 logits_to_keep=one.before,
                 use_cache=False,
             ).logits[0]

@@ -18,8 +18,8 @@ def train_merged(model: Any, dtype: torch.dtype) -> None:
     for weight in model.parameters():  # not the buffers: the angles of the positions need all their digits
         weight.data = weight.data.to(torch.float32 if weight.requires_grad else dtype)
     for module in model.modules():
-        if isinstance(module, Linear):
-            module.forward = _Merged(module, dtype)
+        if isinstance(module, Linear) and type(module.base_layer) is torch.nn.Linear:
+            module.forward = _Merged(module, dtype)  # type: ignore[method-assign]
 
 
 class _Merged:
@@ -39,7 +39,7 @@ class _Merged:
                 low_a, low_b = self.low
                 self.weight = torch.addmm(self.base.weight, low_b, low_a, alpha=self.scale)
             self.made_of = versions
-        made = _Product.apply(x, a, b, self.weight, *self.low, self.scale)
+        made = _Product.apply(x, a, b, self.weight, *self.low, self.scale)  # type: ignore[no-untyped-call]
         return made if self.base.bias is None else made + self.base.bias
 
 
@@ -53,7 +53,7 @@ class _Product(torch.autograd.Function):
         return torch.nn.functional.linear(x, weight)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Any) -> Any:
         x, weight, a, b = ctx.saved_tensors
         of_x = grad @ weight if ctx.needs_input_grad[0] else None
