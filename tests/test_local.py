@@ -16,7 +16,7 @@ from artrag.index import Index, IndexRetriever
 from artrag.models import load_asker, load_chat, load_embedder, load_truster
 from artrag.models.local_chat import LocalChat
 from artrag.models.local_embeddings import LocalEmbeddings
-from artrag.settings import EMBEDDED_CHAT, EMBEDDED_EMBEDDER
+from artrag.settings import EMBEDDED_BASE, EMBEDDED_EMBEDDER
 
 pytestmark = pytest.mark.local
 PLACES = ("kitchen", "garden", "school", "hospital", "harbour", "forest")
@@ -113,7 +113,7 @@ def test_a_second_process_opens_the_cache_without_a_network(folder: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
     )
-    assert EMBEDDED_CHAT.removeprefix("pypi:") in done.stdout
+    assert EMBEDDED_BASE.removeprefix("pypi:") in done.stdout
 
 
 def test_the_shipped_reader_reads_what_the_question_tells() -> None:

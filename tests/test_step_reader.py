@@ -47,7 +47,7 @@ SIGNS = "+*"
 PAIRS = [(a, b) for a in range(3, 60) for b in range(3, 60) if a != b]
 random.Random(0).shuffle(PAIRS)
 ON_SOLUTIONS = Plan(epochs=14, rate=4e-3, batch=8, rank=8, evaluations=1, patience=9, seed=1)
-ON_ANSWERS = Plan(epochs=2, rate=1e-3, batch=40, evaluations=1)
+ON_ANSWERS = Plan(epochs=2, rate=1e-2, batch=40, evaluations=1)
 
 
 def asked(sign: str, a: int, b: int) -> str:
