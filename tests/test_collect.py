@@ -549,8 +549,9 @@ def test_what_the_command_refuses_or_reports(
 
 
 KILLED = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this
 sys.path.insert(0, {tests!r})
 from test_collect import Echo, questions, RECIPE
 from artrag.training.collect import collect
