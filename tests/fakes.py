@@ -62,28 +62,31 @@ class ScriptedChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        self.asked.append("\n".join(message.text for message in messages))
-        if not self.script:
-            raise AssertionError("the script is over, but the model was asked again")
-        said = self.script.pop(0)
+        asked = "\n".join(message.text for message in messages)
+        self.asked.append(asked)
+        said = self.said()
         if isinstance(said, Exception):
             raise said
-        text = said(self.asked[-1]) if callable(said) else said
+        text = said(asked) if callable(said) else said
         usage = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=15)
         return ChatResult(generations=[ChatGeneration(message=AIMessage(text, usage_metadata=usage))])
 
+    def said(self) -> Any:
+        """What comes next."""
+        if not self.script:
+            raise AssertionError("the script is over, but the model was asked again")
+        return self.script.pop(0)
+
 
 class AnsweringChat(ScriptedChat):
-    """Answers each prompt by a function of its text; it never runs out."""
+    """Answers each prompt by a function of its text, however many threads ask; it never runs out."""
 
     def __init__(self, answer: Callable[[str], str]) -> None:
         super().__init__(answer)
 
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        self.script = self.script * 2
-        made = super()._generate(*args, **kwargs)
-        self.script = self.script[:1]
-        return made
+    def said(self) -> Any:
+        """The function, again."""
+        return self.script[0]
 
 
 class HashedWords(Embeddings):
