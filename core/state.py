@@ -266,7 +266,9 @@ class EvaluateInput(TypedDict, total=False):
     against: Annotated[
         str, Field(description="Folder of an earlier run over the same questions.", examples=["runs/last-week"])
     ]
-    traces: Annotated[bool, Field(description="Keep a trace of every answer; the report's page leads to it.")]
+    traces: Annotated[
+        bool, Field(description="Keep a trace of every answer; the report's page leads to it.", examples=[True])
+    ]
 
 
 class EvaluateState(EvaluateInput, total=False):
