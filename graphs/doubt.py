@@ -8,6 +8,7 @@ from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 
 from artrag import nodes
+from artrag.graphs.edges import edge
 from artrag.protocols import Asker, Truster
 from artrag.settings import Settings
 from artrag.state import ChatState, QAState
@@ -59,16 +60,19 @@ def add_doubt(
     graph.add_conditional_edges("review", after_review, {"one more round": "refine", "reviewed": then})
 
 
+@edge
 def after_receive(state: ChatState) -> Literal["a follow-up", "a first question"]:
     """Rewrite what may need its conversation to be understood."""
     return "a follow-up" if state["follow_up"] else "a first question"
 
 
+@edge
 def after_ask(state: QAState) -> Literal["doubted", "not doubted"]:
     """Refine what the Asker doubts."""
     return "doubted" if state["needs_refining"] else "not doubted"
 
 
+@edge
 def after_trust(state: QAState) -> Literal["not sure yet", "a person decides", "answered"]:
     """Ask again while no reason to stop is given; hand over to a person where one is wanted."""
     if not state["stop_reason"]:
@@ -76,6 +80,7 @@ def after_trust(state: QAState) -> Literal["not sure yet", "a person decides", "
     return "a person decides" if state["needs_review"] else "answered"
 
 
+@edge
 def after_review(state: QAState) -> Literal["one more round", "reviewed"]:
     """Refine once more if the person said so."""
     return "one more round" if state["needs_refining"] else "reviewed"

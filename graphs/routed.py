@@ -6,6 +6,7 @@ from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 
 from artrag import nodes
+from artrag.graphs.edges import edge
 from artrag.settings import Settings
 from artrag.state import QAInput, QAState
 
@@ -36,6 +37,7 @@ def build_routed(
     return graph
 
 
+@edge
 def after_route(state: QAState) -> Literal["from passages or by calculating", "from memory"]:
     """Go the way that `route` found."""
     return "from memory" if state["need"] == "neither" else "from passages or by calculating"

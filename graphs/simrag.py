@@ -6,6 +6,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 
+from artrag.graphs.edges import edge
 from artrag.graphs.ingest import build_ingest
 from artrag.nodes import simrag as nodes
 from artrag.settings import EMBEDDED_CHAT, Settings
@@ -41,11 +42,13 @@ def build_simrag(
     return graph
 
 
+@edge
 def after_keep(state: SimragState) -> Literal["something to learn", "nothing kept"]:
     """There is no training on nothing."""
     return "something to learn" if state["kept"] else "nothing kept"
 
 
+@edge
 def after_score(state: SimragState) -> Literal["not better yet", "decided"]:
     """Go on while the gate says so."""
     return "not better yet" if state["decision"] == "again" else "decided"

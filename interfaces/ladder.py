@@ -22,7 +22,7 @@ from artrag.models.references import ModelReference, base_reference
 from artrag.protocols import Adds, System
 from artrag.remembering import Remembered
 from artrag.settings import Settings
-from artrag.steps import Call, Steps, arun, invoke, run
+from artrag.steps import Steps, arun, invoke, method, run
 
 REPLIES = "replies.jsonl"
 RAG = {"k", "fetch_k", "where", "initial", "max_question", "answer_prompt"}
@@ -162,7 +162,7 @@ def _alone(chat: BaseChatModel, prompt: str) -> Runnable[Any, Any]:
     """The chat model with a prompt, and nothing else."""
 
     def body(given: Any) -> Steps[dict[str, Any]]:
-        template = yield Call(prompts.load, None, (prompt,))
+        template = yield method(prompts, "load", prompt)
         said = yield invoke(chat, template.format_messages(question=given["question"]))
         return {"answer": said.text.strip()}
 

@@ -23,7 +23,7 @@ from artrag.nodes.calling import say
 from artrag.nodes.node import Meter, Run, node
 from artrag.settings import Settings
 from artrag.state import Candidate, QAState
-from artrag.steps import Call, Steps
+from artrag.steps import Steps, method
 from artrag.training.collect import Budget, side_by_side
 
 _QUESTION = re.compile(r"^\W*(?:\d+[.):]\s*)?(\w[^?\n]{2,300}\?)", re.MULTILINE)
@@ -153,7 +153,7 @@ def _ask_for_subquestions(chat: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """A node that has the chat model write subquestions from the question alone (`prompts/subquestions.md`)."""
 
     def body(state: QAState, run: Run) -> Steps[dict[str, Any]]:
-        prompt = yield Call(prompts.load, None, ("subquestions",))
+        prompt = yield method(prompts, "load", "subquestions")
         text = yield from say(chat, prompt.format_messages(question=state["question"]), run)
         return {"subquestions": [{"text": asked, "answered": False} for asked in read_subquestions(text)]}
 

@@ -18,7 +18,7 @@ from artrag.models.opening import open_trained
 from artrag.models.signals import asked_for, given_numbers
 from artrag.passages import numbered
 from artrag.protocols import Asker, Doubt, Subquestion
-from artrag.steps import Call, Steps, awaitable, blocking, invoke
+from artrag.steps import Steps, awaitable, blocking, invoke, method
 from artrag.text import codes, numbers
 from artrag.working import near, read_steps
 
@@ -130,7 +130,7 @@ class PromptedAsker:
         self._evidence = EvidenceAsker()
 
     def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
-        prompt = yield Call(prompts.load, None, ("ask",))
+        prompt = yield method(prompts, "load", "ask")
         messages = prompt.format_messages(passages=numbered(passages), question=question, draft=draft)
         reply = yield invoke(self._chat, messages)
         doubt = read_doubt(reply.text)

@@ -126,7 +126,7 @@ class ExpectedGradeTruster:
         return self._known.get(key, 0.5)
 
     def _grade(self, question: str, answer: str, passages: Sequence[Document] | None) -> Steps[float]:
-        prompt = yield Call(prompts.load, None, ("grade",))
+        prompt = yield method(prompts, "load", "grade")
         messages = prompt.format_messages(passages=numbered(passages), question=question, answer=answer)
         reading = yield from self._reader.read(messages)
         if reading.probabilities is not None:
@@ -158,7 +158,7 @@ class LikelihoodAsker:
         self.readings: Counter[str] = Counter()
 
     def _ask(self, question: str, draft: str, passages: Sequence[Document] | None = None) -> Steps[Doubt]:
-        prompt = yield Call(prompts.load, None, ("doubt",))
+        prompt = yield method(prompts, "load", "doubt")
         messages = prompt.format_messages(passages=numbered(passages), question=question, draft=draft)
         reading = yield from self._reader.read(messages)
         checked = self._evidence.ask(question, draft, passages)

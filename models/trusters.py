@@ -17,7 +17,7 @@ from artrag.evidence import examine
 from artrag.models.opening import open_trained
 from artrag.passages import numbered
 from artrag.protocols import Truster
-from artrag.steps import Call, Steps, awaitable, blocking, invoke
+from artrag.steps import Steps, awaitable, blocking, invoke, method
 
 _GRADE = re.compile(r"\d{1,3}")
 
@@ -85,7 +85,7 @@ class PromptedTruster:
     def _score(
         self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None
     ) -> Steps[list[float]]:
-        prompt = yield Call(prompts.load, None, ("trust",))
+        prompt = yield method(prompts, "load", "trust")
         replies = yield [
             invoke(self._chat, prompt.format_messages(passages=numbered(passages), question=question, answer=answer))
             for answer in answers

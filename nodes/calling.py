@@ -12,7 +12,7 @@ from artrag import prompts
 from artrag.errors import ArtragError, ModelCallError, PromptTooLongError
 from artrag.nodes.circuit import circuit_of
 from artrag.nodes.node import Run
-from artrag.steps import Call, Steps, invoke, pause
+from artrag.steps import Call, Steps, invoke, method, pause
 from artrag.telling import told
 from artrag.text import readable
 
@@ -26,7 +26,7 @@ LONGEST_ASKED = 120.0
 
 def messages_of(name: str, values: Mapping[str, str], system: str = "") -> Steps[list[BaseMessage]]:
     """The prompt `name` with its values filled in; `system`, where given, stands in for its system message."""
-    prompt = yield Call(prompts.load, None, (name,))
+    prompt = yield method(prompts, "load", name)
     messages: list[BaseMessage] = prompt.format_messages(**values)
     if not system.strip():
         return messages

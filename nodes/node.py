@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ensure_config, merge_configs, var_child_runnable_config
+from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime, get_runtime
 
@@ -106,20 +106,20 @@ class Node(Runnable[Any, dict[str, Any]]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The keys that the body writes, and `usage`."""
-        given = _Given(self._stage, input)
-        self._check_format(given, ensure_config(config))
+        given, config = _Given(self._stage, input), ensure_config(config)
+        self._check_format(given, config)
         this = self._begin(given)
-        with _metered(ensure_config(config), this.meter, self._tags):
+        with _metered(config, this.meter, self._tags):
             made = self._body(given, this)
             update = run(made, this.until) if isinstance(made, Generator) else made
         return self._told(update, config, this)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
-        given = _Given(self._stage, input)
-        self._check_format(given, ensure_config(config))
+        given, config = _Given(self._stage, input), ensure_config(config)
+        self._check_format(given, config)
         this = self._begin(given)
-        with _metered(ensure_config(config), this.meter, self._tags):
+        with _metered(config, this.meter, self._tags):
             made = self._body(given, this)
             update = await arun(made, this.until) if isinstance(made, Generator) else made
         return self._told(update, config, this)
@@ -135,9 +135,9 @@ class Node(Runnable[Any, dict[str, Any]]):
             refusal(f"the state of the thread {thread!r}", found, STATE_FORMAT, "ask again on a new thread")
         )
 
-    def _told(self, update: dict[str, Any], config: RunnableConfig | None, this: Run) -> dict[str, Any]:
+    def _told(self, update: dict[str, Any], config: RunnableConfig, this: Run) -> dict[str, Any]:
         if self._stage not in FIRST_STAGES:  # it only forgets what was before
-            note_scores(ensure_config(config), update)
+            note_scores(config, update)
         return update | {"usage": this.usage()}
 
     def _begin(self, state: Any) -> Run:
@@ -190,7 +190,14 @@ def _runtime() -> Runtime[Any] | None:
 @contextmanager
 def _metered(config: RunnableConfig, meter: Meter, tags: tuple[str, ...]) -> Iterator[None]:
     """Hand the meter to every call made below, in this thread or task and in those it starts."""
-    token = var_child_runnable_config.set(merge_configs(config, {"callbacks": [meter], "tags": list(tags)}))
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(meter, inherit=True)
+    else:
+        callbacks = [*(callbacks or ()), meter]
+    below = RunnableConfig({**config, "callbacks": callbacks, "tags": [*(config.get("tags") or ()), *tags]})
+    token = var_child_runnable_config.set(below)
     try:
         yield
     finally:

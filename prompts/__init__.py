@@ -10,9 +10,9 @@ finds it (`ARTRAG_PROMPTS=prompts.d`):
     prompts.save("answer", langsmith.Client().pull_prompt("my-answer"), "prompts.d")
 """
 
+import asyncio
 import os
 import re
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.prompts import ChatPromptTemplate
 
 _FOLDER = Path(__file__).parent
+_SHIPPED: dict[str, "ChatPromptTemplate"] = {}
 _ROLE = re.compile(r"^# (system|human|ai)[ \t]*$", re.MULTILINE)
 
 
@@ -47,6 +48,13 @@ def load(name: str, folder: str | Path | None = None) -> "ChatPromptTemplate":
     if not Path(folder).is_dir():
         raise PromptError(f"no folder of prompts at {str(folder)!r}: make it, or unset ARTRAG_PROMPTS")
     return shipped
+
+
+async def aload(name: str, folder: str | Path | None = None) -> "ChatPromptTemplate":
+    """As `load`; what has to read a file does so in a thread."""
+    if name in _SHIPPED and not (folder or os.environ.get("ARTRAG_PROMPTS")):
+        return _SHIPPED[name]
+    return await asyncio.to_thread(load, name, folder)
 
 
 def save(name: str, prompt: "ChatPromptTemplate", folder: str | Path) -> Path:
@@ -96,12 +104,13 @@ def _fitting(prompt: "ChatPromptTemplate", name: str, shipped: "ChatPromptTempla
     return prompt
 
 
-@cache
 def _shipped(name: str) -> "ChatPromptTemplate":
-    if name not in names():
-        raise PromptError(f"no prompt is called {name!r}: there are {', '.join(names())}")
-    path = _FOLDER / f"{name}.md"
-    return _parsed(_text(path), str(path))
+    if name not in _SHIPPED:
+        if name not in names():
+            raise PromptError(f"no prompt is called {name!r}: there are {', '.join(names())}")
+        path = _FOLDER / f"{name}.md"
+        _SHIPPED[name] = _parsed(_text(path), str(path))
+    return _SHIPPED[name]
 
 
 def _text(path: Path) -> str:

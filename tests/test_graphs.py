@@ -20,6 +20,8 @@ from pydantic import BaseModel
 import artrag
 from artrag import Settings, Subquestion, nodes
 from artrag.errors import ModelCallError, PromptTooLongError, QuestionError, SettingsError
+from artrag.models.askers import PromptedAsker
+from artrag.models.trusters import PromptedTruster
 from artrag.state import QAState
 
 NAUSEA = passage("Nausea was the most common event.", "a.md")
@@ -410,6 +412,24 @@ async def test_many_runs_do_not_queue() -> None:
     started = time.perf_counter()
     await asyncio.gather(*(graph.ainvoke({"question": "Q?"}) for _ in range(50)))
     assert time.perf_counter() - started < 5  # one after another would take ten seconds; a figure is in benchmarks/
+
+
+async def test_no_thread_is_taken_where_everything_can_be_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def said(_: Any) -> AIMessage:
+        return AIMessage('50 {"refine": true, "subquestions": [{"question": "Which?", "answered": false}]}')
+
+    async def found(_: Any) -> list[Document]:
+        return [NAUSEA]
+
+    chat = RunnableLambda(lambda _: AIMessage("Nausea."), afunc=said)
+    retriever = RunnableLambda(lambda _: [NAUSEA], afunc=found)
+    judges: Any = {"asker": PromptedAsker(chat), "truster": PromptedTruster(chat)}
+    graph = artrag.build_art(chat=chat, retriever=retriever, **judges).compile()
+    first = await graph.ainvoke({"question": "Which event?"})  # reads the files of its prompts
+    taken: list[Any] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", lambda *call: taken.append(call))
+    assert (await graph.ainvoke({"question": "Which event?"}))["answer"] == first["answer"]
+    assert first["rounds"] == 1 and taken == []
 
 
 SCORES = {"Headache": 0.9, "Fever": 0.7, "Nausea": 0.6, "Cough": 0.4}

@@ -85,6 +85,15 @@ def test_the_environment_names_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert prompts.load("solve", tmp_path / "other").format_messages(question="Q?")[0].text != "Be brief."
 
 
+async def test_awaited_prompts_are_the_same_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await prompts.aload("solve") == prompts.load("solve") == await prompts.aload("solve")
+    assert await prompts.aload("solve", own(tmp_path, MINE)) == prompts.load("solve", tmp_path)
+    monkeypatch.setenv("ARTRAG_PROMPTS", str(tmp_path))
+    assert await prompts.aload("solve") == prompts.load("solve", tmp_path)
+    (tmp_path / "solve.md").write_text("# human\n{question} Briefly!", "utf-8")  # edited while the server runs
+    assert (await prompts.aload("solve")).format_messages(question="Q?")[0].text == "Q? Briefly!"
+
+
 def test_a_graph_speaks_with_ones_own_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fakes import ScriptedAsker, ScriptedChat, ScriptedTruster
 
