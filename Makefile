@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test local server ragas check audit notebooks docs bench reliability reliability-local clean
+.PHONY: demo test local server ragas check audit notebooks docs bench reliability reliability-local fuzz clean
 
 demo: $(READY)
 	$(BIN)/artrag demo
@@ -56,6 +56,10 @@ reliability: $(READY)  # under load, faults and time: a table
 
 reliability-local: $(READY)  # the suites of the embedded model
 	$(BIN)/python benchmarks/reliability/table.py --local
+
+fuzz: $(READY)  # inputs on which the properties of the tests fail, searched for by coverage
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'atheris>=3,<4'
+	$(BIN)/python benchmarks/reliability/fuzz.py
 
 clean:
 	rm -rf $(VENV) .artrag build artrag.egg-info

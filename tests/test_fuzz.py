@@ -1,8 +1,14 @@
-"""Whatever comes in: files that were changed, texts that no model should say, settings that nobody meant."""
+"""Whatever comes in: files that were changed, texts that no model should say, settings that nobody meant.
 
+None needs a fixture: `benchmarks/reliability/fuzz.py` searches for inputs on which they fail.
+"""
+
+import atexit
 import json
 import math
+import shutil
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -33,9 +39,8 @@ ANY_JSON = st.recursive(
 TEXT = st.text(max_size=200) | st.text("<>/|＜passage document chunk_im\u200b\u202e\U000e0041", max_size=60)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz")
+FOLDER = Path(mkdtemp(prefix="artrag-fuzz-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 @given(TEXT)
@@ -97,10 +102,10 @@ def test_settings_are_taken_or_refused_by_name(given_: dict[str, Any]) -> None:
 
 
 @given(st.text(max_size=200) | st.text("# systemhuman{}\nquestionpassages", max_size=120))
-def test_a_prompt_file_loads_or_is_refused(folder: Path, text: str) -> None:
-    (folder / "answer.md").write_text(text, "utf-8")
+def test_a_prompt_file_loads_or_is_refused(text: str) -> None:
+    (FOLDER / "answer.md").write_text(text, "utf-8")
     try:
-        loaded = prompts.load("answer", folder)
+        loaded = prompts.load("answer", FOLDER)
     except PromptError as error:
         assert "answer" in str(error)
     else:
@@ -110,24 +115,24 @@ def test_a_prompt_file_loads_or_is_refused(folder: Path, text: str) -> None:
 @given(st.lists(ANY_JSON.map(json.dumps) | st.text(max_size=40), max_size=6))
 @example(['{"id": "1", "parent": "1", "name": "a", "kind": "chain", "started": 1, "seconds": 1}'])
 @example(['{"id": "1", "parent": "", "name": "\\u001b[31m", "kind": "llm", "started": 1e400, "seconds": 1}'])
-def test_a_trace_of_any_lines_is_shown(folder: Path, lines: list[str]) -> None:
-    path = folder / "trace.jsonl"
+def test_a_trace_of_any_lines_is_shown(lines: list[str]) -> None:
+    path = FOLDER / "trace.jsonl"
     path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
     spans = read_spans(path)
     assert "\x1b" not in as_text(spans) and as_html(spans).startswith("<!doctype html>")
 
 
 @given(st.binary(max_size=300) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
-def test_a_manifest_of_any_bytes_is_refused_by_name(folder: Path, content: bytes) -> None:
-    (folder / "manifest.json").write_bytes(content)
+def test_a_manifest_of_any_bytes_is_refused_by_name(content: bytes) -> None:
+    (FOLDER / "manifest.json").write_bytes(content)
     with pytest.raises(ArtragError, match="manifest|format"):
-        read_manifest(folder)
+        read_manifest(FOLDER)
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=16), st.booleans())
-def test_changed_arrays_are_refused_or_harmless(folder: Path, at: int, bytes_: bytes, cut: bool) -> None:
+def test_changed_arrays_are_refused_or_harmless(at: int, bytes_: bytes, cut: bool) -> None:
     """Whatever stands in the file: no other error, no array beyond it."""
-    path = folder / "numbers.npz"
+    path = FOLDER / "numbers.npz"
     save_arrays(path, {"numbers": np.arange(40, dtype=np.int64)})
     content = path.read_bytes()
     at %= len(content)
@@ -142,8 +147,8 @@ def test_changed_arrays_are_refused_or_harmless(folder: Path, at: int, bytes_: b
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=16))
-def test_a_changed_bm25_file_answers_or_is_refused(folder: Path, at: int, bytes_: bytes) -> None:
-    path = folder / "bm25.npz"
+def test_a_changed_bm25_file_answers_or_is_refused(at: int, bytes_: bytes) -> None:
+    path = FOLDER / "bm25.npz"
     BM25.build([["aphids", "may"], ["beds", "water"], ["aphids", "water", "water"]]).save(path)
     content = path.read_bytes()
     at %= len(content)
