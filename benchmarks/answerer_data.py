@@ -158,23 +158,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--paragraphs", type=int, default=450, help="of SQuAD, to answer from; the rest goes along")
+    parser.add_argument("--skip", type=int, default=0, help="paragraphs passed over: what an earlier run learned from")
     given = parser.parse_args()
     draw = random.Random(0)  # noqa: S311
     squad = Squad(given.data / "squad")
     held = squad.articles[-DEV_ARTICLES:]
     names = {"train": squad.of([one for one in squad.articles if one not in held]), "dev": squad.of(held)}
     facts = [row for _, row in read_rows(given.data / "strategyqa/train.jsonl")]
+    half = slice(given.skip // 2, (given.skip + given.paragraphs) // 2)
     others = [
-        *named("StrategyQA", judging(facts[: given.paragraphs // 2])),
+        *named("StrategyQA", judging(facts[half])),
         *named("PubMedQA", judging(with_abstracts(given.data / "pubmedqa"))),
-        *named("QED", list(searched(given.data / "nq_qed/train.jsonl", draw))[: given.paragraphs // 2]),
+        *named("QED", list(searched(given.data / "nq_qed/train.jsonl", draw))[half]),
         *named("self-instruct", instructing(given.data / "instructions/train.jsonl")),
     ]
-    sizes = {"train": given.paragraphs, "dev": 15}
-    for side, size in sizes.items():
+    parts = {"train": slice(given.skip, given.skip + given.paragraphs), "dev": slice(15)}
+    for side, part in parts.items():
         draw.shuffle(names[side])
-        few = names[side][: size // 3]
-        made = (answering(squad, names[side][:size], draw), extracting(squad, few, draw), asking(squad, few, draw))
+        shown = names[side][part]
+        few = shown[: len(shown) // 3]
+        made = (answering(squad, shown, draw), extracting(squad, few, draw), asking(squad, few, draw))
         rows = [row for rows in made for row in named("SQuAD", rows)]
         mixed = [row for row in others if is_dev(row) == (side == "dev")]
         rows += mixed if side == "train" else draw.sample(mixed, 30)

@@ -3,7 +3,8 @@
     python benchmarks/retrieval.py --data ../shared/data --out build/retrieval --only covidqa squad pubmedqa
     python benchmarks/answers.py --data ../shared/data --indexes build/retrieval --out build/answers --chat REF
 
-Questions: `squad` and `covidqa` (short answers, token F1 and exact match), `pubmedqa` (yes, no, maybe) and `strategyqa`
+Questions: `squad` and `covidqa` (short answers: token F1, exact match, the share that holds a right answer among its
+words, the share refused), `unanswerable` (squad's, the share refused), `pubmedqa` (yes, no, maybe) and `strategyqa`
 (yes, no), both accuracy. Passages: the first four of the index's default search; of strategyqa its facts. A model
 without a trained part gets, for each set, the prompt out of five that does best on train questions; a trained one gets
 the shipped prompt. Answers are kept under --out: a killed run goes on. One line of JSON a model and set, with 95%
@@ -28,8 +29,9 @@ from langchain_core.prompts import ChatPromptTemplate
 from artrag import prompts
 from artrag.evaluation.intervals import Interval, bootstrap, paired
 from artrag.evaluation.labels import label
-from artrag.evaluation.metrics import exact_match, token_f1
+from artrag.evaluation.metrics import exact_match, holds_answer, token_f1
 from artrag.evaluation.rows import read_rows
+from artrag.evidence import is_refusal
 from artrag.index.store import Index
 from artrag.ledger import line_of
 from artrag.models import LocalChat, ModelReference, load_chat
@@ -40,6 +42,8 @@ MOST_TOKENS = 48
 TO_CHOOSE = 40
 """Train questions a set that choose the base model's prompt."""
 VERDICTS = ("pubmedqa", "strategyqa")
+LIKE_SQUAD = ("covidqa", "unanswerable")
+"""Sets whose prompt is chosen on squad's train questions."""
 
 Row = dict[str, Any]
 
@@ -56,10 +60,13 @@ class Asked:
         said = own_words(said)
         if name in VERDICTS:
             return {"accuracy": float(bool(label(said, self.row["answers"][0]).correct))}
-        return {name: measure(said, self.row["answers"]).value for name, measure in MEASURES.items()}
+        refused = {"refused": float(is_refusal(said))}
+        if not self.row["answers"]:
+            return refused
+        return {name: measure(said, self.row["answers"]).value for name, measure in MEASURES.items()} | refused
 
 
-MEASURES = {"f1": token_f1, "em": exact_match}
+MEASURES = {"f1": token_f1, "em": exact_match, "holds": holds_answer}
 
 
 def base_prompts(name: str) -> dict[str, ChatPromptTemplate]:
@@ -92,9 +99,10 @@ def questions(data: Path, indexes: Path, name: str, split: str, most: int) -> li
         path = data / ("strategyqa/dev.jsonl" if split == "test" else "simrag/strategyqa/train.jsonl")
         rows = [_facts(row) for _, row in read_rows(path)]
         return [Asked(row, [Document(fact) for fact in row["facts"]]) for row in _drawn(rows, most)]
-    path = data / f"simrag/{name}/{split}.jsonl"
-    rows = [row for _, row in read_rows(path) if row["answers"]]
-    with closing(Index.open(indexes / name)) as index:
+    folder = "squad" if name == "unanswerable" else name
+    path = data / f"simrag/{folder}/{split}.jsonl"
+    rows = [row for _, row in read_rows(path) if bool(row["answers"]) != (name == "unanswerable")]
+    with closing(Index.open(indexes / folder)) as index:
         return [
             Asked(row, [passage.to_document() for passage in index.search(row["question"], k=K)])
             for row in _drawn(rows, most)
@@ -143,7 +151,7 @@ def main() -> None:
     for name in ("data", "indexes", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--chat", nargs="+", required=True, help="model references; the first is compared with")
-    parser.add_argument("--sets", nargs="+", default=["squad", "pubmedqa", "covidqa", "strategyqa"])
+    parser.add_argument("--sets", nargs="+", default=["squad", "unanswerable", "pubmedqa", "covidqa", "strategyqa"])
     parser.add_argument("--limit", type=int, default=120, help="test questions a set")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -171,8 +179,8 @@ def main() -> None:
 
 
 def _best(chat: LocalChat, name: str, given: argparse.Namespace, about: str) -> tuple[str, ChatPromptTemplate]:
-    """The prompt that does best on train questions; covidqa has none and takes squad's."""
-    source = "squad" if name == "covidqa" else name
+    """The prompt that does best on train questions."""
+    source = "squad" if name in LIKE_SQUAD else name
     asked = questions(given.data, given.indexes, source, "train", TO_CHOOSE)
     found = {}
     for number, (called, template) in enumerate(base_prompts(source).items()):

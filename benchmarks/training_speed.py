@@ -24,8 +24,8 @@ from artrag.models.references import weights_folder
 from artrag.settings import EMBEDDED_BASE
 from artrag.training.answerer import HOW
 from artrag.training.answerer_data import Example, rows_of
-from artrag.training.attention import seen, with_blocks
-from artrag.training.branches import branches_loss, laid
+from artrag.training.attention import with_blocks
+from artrag.training.branches import branches_loss, row_loss
 from artrag.training.loop import peak_memory_mb
 from artrag.training.lora import add_lora
 from artrag.training.lora_batches import Encoded, fast
@@ -53,19 +53,8 @@ def rows(tokenizer: Any) -> list[Encoded]:
 
 def usual(model: Any, row: Encoded) -> Any:
     """The same loss, and the layers as peft and transformers have them."""
-    import torch
-
-    one = laid(row, "cpu")
     with fast("cpu"):
-        logits = model(
-            input_ids=one.ids[None],
-            position_ids=one.positions[None],
-            logits_to_keep=one.before,
-            use_cache=False,
-            **seen(model, one.sees, one.trunk, one.start),
-        ).logits[0]
-        each = torch.nn.functional.cross_entropy(logits.float(), one.targets, reduction="none")
-    return (each / torch.bincount(one.branch)[one.branch]).sum()
+        return row_loss(model, row, "cpu")
 
 
 def one_way(ours: bool) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from artrag.training.lora_batches import Encoded
 
 Tokens = tuple[int, ...]
 MULTIPLE = 64
-"""Trunk and row are padded to multiples of this: for every new length of its matrices a CPU's library compiles anew."""
+"""Trunk and row are padded to multiples of this: rows of many lengths were read faster so (`docs/experiments.md`)."""
 TRUNK, NOBODY = -1, -2
 
 
@@ -99,20 +99,23 @@ def branches_loss(model: Any, rows: Sequence[Encoded], device: str) -> Any:
     """The sum over all answers of the mean over their tokens, divided by the number of rows."""
     import torch
 
+    with torch.autocast(device, enabled=False):  # the weights have the type that is multiplied
+        return sum(row_loss(model, row, device) for row in rows) / len(rows)
+
+
+def row_loss(model: Any, row: Encoded, device: str) -> Any:
+    """The sum over the answers of a row of the mean over their tokens."""
+    import torch
+
     from artrag.training.attention import seen
 
-    total: Any = 0.0
-    with torch.autocast(device, enabled=False):  # the weights have the type that is multiplied
-        for row in rows:
-            one = laid(row, device)
-            logits = model(
-                input_ids=one.ids[None],
-                position_ids=one.positions[None],
-                **seen(model, one.sees, one.trunk, one.start),
-                logits_to_keep=one.before,
-                use_cache=False,
-            ).logits[0]
-            each = torch.nn.functional.cross_entropy(logits.float(), one.targets, reduction="none")
-            sizes = torch.bincount(one.branch)
-            total = total + (each / sizes[one.branch]).sum()
-    return total / len(rows)
+    one = laid(row, device)
+    logits = model(
+        input_ids=one.ids[None],
+        position_ids=one.positions[None],
+        **seen(model, one.sees, one.trunk, one.start),
+        logits_to_keep=one.before,
+        use_cache=False,
+    ).logits[0]
+    each = torch.nn.functional.cross_entropy(logits.float(), one.targets, reduction="none")
+    return (each / torch.bincount(one.branch)[one.branch]).sum()
