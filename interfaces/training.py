@@ -197,6 +197,9 @@ def answerer(
         str, typer.Option(help="The chat model that learns; a trained answerer goes on learning.")
     ] = EMBEDDED_BASE,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-9, help="The highest learning rate; none: 5e-4. Less to go on learning.")
+    ] = None,
     seed: Seed = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -210,7 +213,7 @@ def answerer(
     rows, layouts = load_examples(*paths)
     learn, check = (rows, load_examples(dev)[0]) if dev else hold_out(rows)
     learn, check = (with_distractors(side, distractors, seed=seed) for side in (learn, check))
-    plan = replace(HOW, epochs=epochs, seed=seed)
+    plan = replace(HOW, epochs=epochs, rate=rate or HOW.rate, seed=seed)
     with _telling() as tell:
         found = train_answerer(learn, check, out, base=base, plan=plan, progress=tell)
     found["layouts"] = dict(layouts)

@@ -417,7 +417,8 @@ def test_the_command(
     rows = [{"task": "instruct", "question": f"say {n}", "answer": "yes"} for n in range(60)]
     path = json_lines(tmp_path / "rows.jsonl", rows)
     out = tmp_path / "part"
-    code, said, _ = shell("train", "answerer", path, "--out", out, "--base", base, "--json")
+    code, said, _ = shell("train", "answerer", path, "--out", out, "--base", base, "--rate", "1e-4", "--json")
     found = json.loads(said)
     assert code == 0 and found["kind"] == "answerer" and found["rows"]["in"] + found["rows"]["dev"] == 60
-    assert read_part(out, "answerer").base == str(base)
+    part = read_part(out, "answerer")
+    assert (part.base, part.options["rate"]) == (str(base), 1e-4)
