@@ -121,7 +121,7 @@ def _drawn(rows: Sequence[Row], most: int) -> list[Row]:
 
 def answered(chat: LocalChat, template: ChatPromptTemplate, asked: Sequence[Asked], kept: Path) -> list[str]:
     """What the model says to each, from the file where it is there already."""
-    known = {row["id"]: row["said"] for _, row in read_rows(kept)} if kept.exists() else {}
+    known = {row["id"]: row["said"] for _, row in read_rows(kept)} if kept.exists() and kept.stat().st_size else {}
     left = [one for one in asked if one.row["id"] not in known]
     chats = [_messages(template, one) for one in left]
     with kept.open("ab") as file:

@@ -61,7 +61,7 @@ def asked_of(name: str, given: argparse.Namespace) -> list[Asked]:
 
 def said(chat: LocalChat, asked: Sequence[Asked], kept: Path, *, passages: bool) -> list[str]:
     """What the model says to each, from the file where it is there already."""
-    known = {row["id"]: row["said"] for _, row in read_rows(kept)} if kept.exists() else {}
+    known = {row["id"]: row["said"] for _, row in read_rows(kept)} if kept.exists() and kept.stat().st_size else {}
     chats = {one.id: messages(one, read if passages else None) for one, _, read in asked}
     left = [name for name, chat_of in chats.items() if name not in known and chat.fits(chat_of)]
     with kept.open("ab") as file:

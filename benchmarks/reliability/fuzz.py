@@ -36,10 +36,7 @@ PROPERTIES = {
         "test_citing_never_fails_and_is_stable",
     ),
     "test_index": ("test_offsets_always_rebuild_the_text",),
-    "test_index_input": (
-        "test_chunks_stand_where_they_say_and_cover_every_character",
-        "test_no_filter_is_read_as_sql",
-    ),
+    "test_index_input": ("test_chunks_stand_where_they_say_and_cover_every_character",),
     "test_retrieval_metrics": ("test_measures_are_bounded_monotone_and_in_order",),
     "test_signals": ("test_signals_are_finite_and_always_the_same_names",),
     "test_step_graph": ("test_drawing_never_raises_and_gives_a_graph",),
