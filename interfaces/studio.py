@@ -3,12 +3,12 @@
 What they run on comes from the run's context (`artrag.Settings`) or from `ARTRAG_*` in the environment.
 """
 
-import gc
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
+from artrag.interfaces.serving import spare_the_collector
 from artrag.interfaces.wiring import (
     wired_art,
     wired_chat,
@@ -69,4 +69,4 @@ def _check_settings(runtime: ServerRuntime[Any]) -> None:
         Settings.of(runtime.execution_runtime.context)
 
 
-gc.freeze()  # what is imported stays: with many runs under way, walking it again and again took a fifth of their time
+spare_the_collector()

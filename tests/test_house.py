@@ -1,6 +1,7 @@
 """The house keeps its rooms: import directions, names, and what ends up in the wheel."""
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -147,3 +148,10 @@ def test_every_node_says_which_keys_it_reads() -> None:
         source = ast.unparse(tree)
         read = set(re.findall(r"\bstate(?:\[|\.get\()'(\w+)'", source))
         assert read - {"usage"} <= told, f"{path.name} reads {sorted(read - told)}, which its docstring does not name"
+
+
+def test_the_server_keeps_the_collector_out_of_the_way() -> None:
+    import artrag.interfaces.studio  # noqa: F401
+    from artrag.interfaces.serving import YOUNG
+
+    assert gc.get_threshold()[0] == YOUNG and gc.get_freeze_count() > 10_000

@@ -10,7 +10,6 @@ seconds of one run (the median of five) and of a hundred, their ratio, and how m
 
 import argparse
 import asyncio
-import gc
 import json
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from artrag import build_art
+from artrag.interfaces.serving import spare_the_collector
 from artrag.models import load_asker, load_chat, load_truster
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -75,7 +75,7 @@ def model(client: str, latency: float) -> Iterator[BaseChatModel]:
 async def measure(graph: Any, runs: int) -> tuple[list[float], float, list[Any]]:
     """Seconds of single runs, of all at once, and the states they end in."""
     await asyncio.gather(*(graph.ainvoke(QUESTION) for _ in range(5)))  # the first ones open and import
-    gc.freeze()  # as the server does (`artrag.interfaces.studio`)
+    spare_the_collector()  # as the server does
     single = []
     for _ in range(5):
         began = time.perf_counter()
