@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from artrag.nodes.simrag import finetune as finetune_node
 from artrag.nodes.simrag import score as score_node
 from artrag.training import answerer
 from artrag.training.answerer import HOW
-from artrag.training.candidates import Span, distractors, kind_of, named_by_model, spans
+from artrag.training.candidates import Span, kind_of, named_by_model, spans
+from artrag.training.distractors import distractors
+from artrag.training.fitting import abbreviates, fits
 from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
 from artrag.training.proposing import Candidate, candidates, pair
 
@@ -69,8 +71,26 @@ def test_wrong_options_are_of_the_same_kind_and_nowhere_in_the_passage() -> None
     others = [
         Span(text, 0, kind_of(text)) for text in ("2001", "1987", "12 kg", "Bob Smith", "3.5 kg", "4.5 kg", "3 kg")
     ]
-    assert distractors("4.5 kg", others, PASSAGE, 3) == ["3.5 kg", "12 kg", "3 kg"]
+    assert distractors("4.5 kg", others, PASSAGE, 3) == ["3.5 kg", "9.0 kg", "2.2 kg"]
     assert distractors("Ann Miller", others, PASSAGE, 3) == ["Bob Smith"]
+    assert distractors("long spare parts", [Span("old pump house", 0, "phrase")], "", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "like", "expected"),
+    [
+        ("167", ("0.1", "05", "12%", "166"), ["166", "334", "84"]),
+        ("60%", ("61", "70%"), ["70%", "30%", "90%"]),  # no share of more than a hundred
+        ("1976 and 2008", ("1990",), ["1977 and 2009", "1974 and 2006", "1979 and 2011"]),
+        ("23,348", (), ["46,696", "11,674", "35,022"]),
+        ("HPLC", ("0-15", "mRNA", "ELISA", "HPLC-MS"), ["ELISA"]),
+        ("IL-6", ("TNF", "CD-4"), ["CD-4"]),
+        ("Rome criteria group", (), []),
+    ],
+)
+def test_wrong_options_have_the_form_of_the_right_one(answer: str, like: Sequence[str], expected: list[str]) -> None:
+    others = [Span(text, 0, kind_of(text)) for text in like]
+    assert distractors(answer, others, f"It was {answer}.", 3) == expected
 
 
 def test_ranges_signs_and_parts_of_words_are_no_candidates() -> None:
@@ -79,10 +99,12 @@ def test_ranges_signs_and_parts_of_words_are_no_candidates() -> None:
     assert not {"12", "18 months", "15", "1980", "Since Germany", "Germany"} & set(found)
     assert {"10 cm", "Ann Lee", "2010"} <= set(found)
     assert named_by_model("10\nLee\nion", text) == [
-        Span("10", text.index("10 cm"), "number"),
+        Span("10 cm", text.index("10 cm"), "number"),
         Span("Lee", text.index("Lee"), "phrase"),
     ]
-    assert distractors("12%", [Span(text, 0, "number") for text in ("12 %", "12 per cent", "13%")], "", 3) == ["13%"]
+    assert distractors("12%", [Span(text, 0, "number") for text in ("12 %", "12 per cent", "13%")], "", 1) == ["13%"]
+    text = "It fell in 25% of 40 rats (P=0.006)."
+    assert [one.text for one in named_by_model("25\n40\nP=0.006\n0-4", text)] == ["25%", "40"]
 
 
 # --- pairs
@@ -113,25 +135,34 @@ def test_a_pair_of_each_kind() -> None:
     claims = [pair(Candidate(chunk(), span("4.5 kg"), "claim"), "", others, seed=seed) for seed in range(8)]
     assert {one.answer for one in claims} == {"Yes", "No"}
     for one in claims:
-        assert one.question.startswith("Is it true that It weighs") and ("4.5 kg" in one.question) == (
+        assert one.question.startswith("Is it true that it weighs") and ("4.5 kg" in one.question) == (
             one.answer == "Yes"
         )
-    (lonely,) = {pair(Candidate(chunk(), span("4.5 kg"), "claim"), "", [], seed=seed).answer for seed in range(8)}
+    (lonely,) = {pair(Candidate(chunk(), span("XR-9"), "claim"), "", [], seed=seed).answer for seed in range(8)}
     assert lonely == "Yes"
 
 
 def test_phrases_are_asked_for_only_where_little_else_is_and_have_no_wrong_options() -> None:
     found = candidates(chunk("The old pump runs dry in 1987. Bob Hill keeps 4.5 kg of spare parts."), "", most=5)
     assert {one.span.kind for one in found} == {"number", "name"} and len(found) == 3
-    found = candidates(chunk("The old pump runs dry and the spare parts rust."), "", kinds={"choice": 1.0}, most=5)
-    assert [(one.span.kind, one.kind) for one in found] == 2 * [("phrase", "short")]
+    for kind in ("choice", "claim"):
+        found = candidates(chunk("The old pump runs dry and the spare parts rust."), "", kinds={kind: 1.0}, most=5)
+        assert [(one.span.kind, one.kind) for one in found] == 2 * [("phrase", "short")]
 
 
 def test_a_title_above_a_sentence_makes_no_claim() -> None:
     text = "Plan of the lamp study\nVersion 2.0, dated 8 April 2024.\n\nThe lamp was first lit on 9 May 2023."
     at = [Span(year, text.index(year), "number") for year in ("2024", "2023")]
-    titled, told = (pair(Candidate(chunk(text), one, "claim"), "", []).question for one in at)
-    assert titled == "" and told == "Is it true that the lamp was first lit on 9 May 2023?"
+    titled, told = (pair(Candidate(chunk(text), one, "claim"), "", []) for one in at)
+    assert titled.question == "" and told.question.startswith("Is it true that the lamp was first lit on 9 May 20")
+    assert told.question.endswith("2023?") == (told.answer == "Yes")
+
+
+def test_a_claim_begins_like_a_clause() -> None:
+    text = "Germany built lamps of 4.5 kg. Predictors were size 12 or 14. The predictors failed in 1987."
+    at = [Span(one, text.index(one), "number") for one in ("4.5 kg", "12", "1987")]
+    asked = [pair(Candidate(chunk(text), one, "claim"), "", []).question.split()[4] for one in at]
+    assert asked == ["Germany", "predictors", "the"]
 
 
 def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
@@ -147,7 +178,7 @@ def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
         (made("How heavy is it? And how large is the Alpha Lamp?"), "not one question"),
         (made("How heavy is the lamp in this study?"), "needs its text"),
         (made("How many of the patients got better?"), "needs its text"),
-        (made("How many patients with asthma got better after the Alpha Lamp?"), None),
+        (made("How many patients with asthma got better?", "12", text="12 patients with asthma got better."), None),
         (made("How heavy was it in the year of 1987?"), "needs its text"),
         (made("What did she build in the year of 1987?"), "needs its text"),
         (made("Which lamp weighs 4.5 kg and is by Ann Miller?"), "the answer is in the question"),
@@ -161,6 +192,36 @@ def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
 )
 def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
     assert fault(one) == reason and (reason is None or reason in REASONS)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "passage", "good"),
+    [
+        ("How heavy is the Alpha Lamp?", "4.5 kg", PASSAGE, True),  # "It weighs": the sentence before says what does
+        ("What caused the death of the rats?", "LITT", "Fischer rats were subject to LITT of the left side.", False),
+        ("What share of calls came late?", "14%", "Of all calls, 14% came late.", True),
+        ("What percentage of calls did not come late?", "14%", "Of all calls, 14% came late.", False),
+        ("Which gene had no mutations?", "COL1A1", "There were no mutations in the gene COL1A1.", True),
+        ("What percentage got treatment?", "25", "Treatment was 25 Gy for those who got it.", False),
+        ("What percentage got treatment?", "25", "About 25 percent got treatment.", True),
+        ("How many patients got treatment?", "25", "Of patients, 25% got treatment.", False),
+        ("How many patients got treatment?", "oral", "Patients got oral treatment.", False),
+        ("How many patients got treatment?", "twelve", "Patients who got treatment: twelve.", True),
+        ("How many patients came until 2011?", "30", "Patients came until 30 June 2011.", False),
+        ("How many lamps shone?", "12", "It took 12 days.\n\nAll of the 12 lamps shone.", True),  # any of its places
+        ("Wie viele Lampen leuchten?", "12", "Alle 12 brennen.", True),
+        ("灯有多重？ what", "4.5 kg", "它重 4.5 kg。", True),
+    ],
+)
+def test_a_question_fits_its_sentence(question: str, answer: str, passage: str, good: bool) -> None:
+    assert fits(question, answer, passage) is good
+
+
+def test_an_abbreviation_is_no_answer_to_its_own_words() -> None:
+    text = "A higher rate of cardiovascular risk factors (CRFs) was seen."
+    assert abbreviates("What are the cardiovascular risk factors?", "CRFs", text)
+    assert not abbreviates("What was seen at a higher rate?", "CRFs", text)
+    assert not abbreviates("What are the cardiovascular risk factors?", "CRFs", "Risk factors: CRFs.")
 
 
 def test_the_same_question_is_kept_once() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from artrag.text import STOP_WORDS, numbers
+from artrag.text import STOP_WORDS
 
 SpanKind = Literal["number", "name", "term", "phrase"]
 SHORTEST, LONGEST = 2, 80
@@ -18,7 +18,8 @@ _NUMBER = re.compile(
     r"(?: (?:million|billion|years?|months?|weeks?|days?|hours?|minutes?|patients?|people|times)\b)?"
 )
 _NAME = re.compile(r"\b[A-Z][\w'’-]*(?: (?:of|the|and|de|von) [A-Z][\w'’-]*| [A-Z][\w'’-]*)+")
-_TERM = re.compile(r"\b(?:[A-Z]{2,}[\w-]*|\w+-[A-Z0-9]\w*|[a-z]+[A-Z]\w*)\b")
+_TERM = re.compile(r"\b(?:[A-Z]{2,}[\w-]*|(?=[\w-]*[A-Za-z])\w+-[A-Z0-9]\w*|[a-z]+[A-Z]\w*)\b")
+_P_VALUE = re.compile(r"p ?[=<>≤]", re.IGNORECASE)
 _WORD = re.compile(r"(?<!\w)[A-Za-zÀ-ɏ][\w'’-]*")
 
 
@@ -66,9 +67,16 @@ def named_by_model(reply: str, passage: str) -> list[Span]:
     for line in reply.splitlines():
         text = re.sub(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+", "", line).strip().strip("\"'.;,")
         at = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", passage) if usable(text) else None
-        if at:
-            found.setdefault(text.lower(), Span(text, at.start(), kind_of(text)))
+        if at and not _P_VALUE.match(text):
+            whole = _with_unit(text, passage, at.start())
+            found.setdefault(whole.lower(), Span(whole, at.start(), kind_of(whole)))
     return list(found.values())
+
+
+def _with_unit(text: str, passage: str, start: int) -> str:
+    """A number with the unit that a model left out."""
+    found = _NUMBER.match(passage, start)
+    return found[0] if found and is_number(text) and found[0].startswith(text) else text
 
 
 def usable(text: str) -> bool:
@@ -83,36 +91,16 @@ def usable(text: str) -> bool:
 
 def kind_of(text: str) -> SpanKind:
     """What sort of thing a span names."""
-    if _NUMBER.match(text):
+    if is_number(text):
         return "number"
     if _NAME.fullmatch(text):
         return "name"
     return "term" if _TERM.fullmatch(text) else "phrase"
 
 
-def distractors(answer: str, others: Iterable[Span], passage: str, most: int) -> list[str]:
-    """Wrong options: spans of the same kind, of like length, that do not stand in the passage; the likest first.
-
-    A number differs in its value, and has the same unit where there are such.
-    """
-    kind, unit = kind_of(answer), _unit(answer)
-    known = {answer.lower()}
-    fitting = []
-    for span in others:
-        low = span.text.lower()
-        same = _alike(low, answer.lower()) or (kind == "number" and numbers(low) == numbers(answer))
-        if span.kind == kind and low not in known and low not in passage.lower() and not same:
-            known.add(low)
-            fitting.append((_unit(span.text) != unit, abs(len(span.text) - len(answer)), span.text))
-    return [text for _, _, text in sorted(fitting)[:most]]
-
-
-def _unit(text: str) -> str:
-    return re.sub(r"[\d.,\s]+", "", text).lower() if _NUMBER.match(text) else ""
-
-
-def _alike(one: str, other: str) -> bool:
-    return one in other or other in one
+def is_number(text: str) -> bool:
+    """Does a span begin with a number?"""
+    return bool(_NUMBER.match(text))
 
 
 def _matches(pattern: re.Pattern[str], passage: str, kind: SpanKind) -> list[Span]:

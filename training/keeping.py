@@ -13,6 +13,7 @@ from artrag.evaluation.metrics import normal_tokens, token_f1
 from artrag.evaluation.predictions import normal_question
 from artrag.evidence import is_refusal, without_marks
 from artrag.text import terms
+from artrag.training.fitting import abbreviates, fits
 
 PairKind = Literal["short", "choice", "claim"]
 Reason = Literal[
@@ -20,6 +21,7 @@ Reason = Literal[
     "needs its text",
     "the answer is in the question",
     "not an answer in its passage",
+    "the passage says something else",
     "too few wrong options",
     "a duplicate",
     "retrieval does not bring it back",
@@ -89,8 +91,10 @@ def fault(pair: Pair) -> Reason | None:
         return "not an answer in its passage"
     if pair.kind != "claim":
         said = set(terms(pair.span))
-        if said and said <= set(terms(asked)):
+        if (said and said <= set(terms(asked))) or abbreviates(asked, pair.span, pair.text):
             return "the answer is in the question"
+        if not fits(asked, pair.span, pair.text):
+            return "the passage says something else"
     if pair.kind == "choice" and len(pair.options) < 3:
         return "too few wrong options"
     return None

@@ -10,8 +10,9 @@ from langchain_core.messages import BaseMessage
 
 from artrag import prompts
 from artrag.index.catalog import StoredChunk
-from artrag.text import sentences
-from artrag.training.candidates import Span, apart, distractors, named_by_model, spans
+from artrag.text import STOP_WORDS, sentences
+from artrag.training.candidates import Span, apart, named_by_model, spans
+from artrag.training.distractors import distractors
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
 SHORTEST_CHUNK = 200
@@ -27,7 +28,6 @@ KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
 """How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
 _HEADED = re.compile(r"\n\s*[A-Z]")
 """A line that begins anew within a sentence: what stands above is a title."""
-_OPENERS = frozenset("a an the in on at of for with to by from after before during all most some both each".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ def candidates(
 
 
 def _kind(span: Span, drawn: str) -> PairKind:
-    """As drawn; but a phrase has no wrong options that are like it."""
-    return "short" if span.kind == "phrase" and drawn == "choice" else cast(PairKind, drawn)
+    """As drawn; but of a phrase nothing wrong is surely like it."""
+    return "short" if span.kind == "phrase" else cast(PairKind, drawn)
 
 
 def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int = 0) -> Pair:
@@ -106,7 +106,7 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
         return replace(short, kind="choice", answer=right, options=options)
     told, at = _sentence(chunk.text, span)
     holds = not wrong or draw.random() < 0.5
-    claim = _within(told if holds else f"{told[:at]}{wrong[0]}{told[at + len(span.text) :]}")
+    claim = _within(chunk.text, told if holds else f"{told[:at]}{wrong[0]}{told[at + len(span.text) :]}")
     asked = f"{CLAIM_START}{claim}?" if told else ""
     return replace(short, kind="claim", question=asked, answer="Yes" if holds else "No")
 
@@ -124,10 +124,12 @@ def _sentence(text: str, span: Span) -> tuple[str, int]:
     return "", 0
 
 
-def _within(sentence: str) -> str:
+def _within(text: str, sentence: str) -> str:
     """A sentence as a clause: without its full stop, and its first letter small where that is no name's."""
     first, _, rest = sentence.rstrip(" .!").partition(" ")
-    return f"{first.lower() if first.lower() in _OPENERS else first} {rest}".strip()
+    low = first.lower()
+    plain = low in STOP_WORDS or re.search(rf"(?<!\w){re.escape(low)}(?!\w)", text)
+    return f"{low if plain else first} {rest}".strip()
 
 
 def sample(chunks: Sequence[StoredChunk], count: int, *, seed: int = 0) -> list[StoredChunk]:

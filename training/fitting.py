@@ -1,0 +1,75 @@
+"""Does a question fit its answer, as its sentence says it? What small models get wrong most often, found by rule.
+
+The rules are for English questions; others pass them. Chosen on 98 short answers from 150 abstracts, labelled by hand:
+58 of them right, 58 passing, 50 both.
+"""
+
+import re
+
+from artrag.text import is_cjk, sentences, stem, terms
+
+STRANGE = 1 / 3
+"""At most this share of the words that a question is about may be missing from the sentence of its answer."""
+
+_ASKS = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how)\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|no|never|none|without|neither|nor|lack\w*|\w+n['’]t)\b", re.IGNORECASE)
+_SHARE = re.compile(r"\b(?:percentages?|proportion)\b", re.IGNORECASE)
+_COUNT = re.compile(r"^how many\b", re.IGNORECASE)
+_OF_SHARE = re.compile(r"^\s?(?:%|per ?cent)", re.IGNORECASE)
+_MONTH = re.compile(r"^ (?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
+_FIGURE = re.compile(
+    r"\d|\b(?:no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundred|thousand|half)\b",
+    re.IGNORECASE,
+)
+_LEANS = re.compile(r"^\W*(?:it|its|they|their|this|these|those|he|his|she|her|such)\b", re.IGNORECASE)
+_ASKING = frozenset(
+    map(
+        stem,
+        """name type kind term sort number percentage percent proportion used use group study main primary total called
+        one found heavy weigh long old tall far high large big wide deep often fast last take reason purpose goal people
+        person""".split(),
+    )
+)
+"""Words that say what is wanted, not what it is about."""
+
+
+def fits(question: str, answer: str, passage: str) -> bool:
+    """Does some sentence with these words say what the question asks for? Of the right form, as affirmed or denied.
+
+    Args:
+        question: what is asked.
+        answer: words of the passage.
+        passage: what is asked about.
+    """
+    if not _ASKS.search(question) or is_cjk(question):
+        return True
+    spoken = sentences(passage)
+    places = [(n, one) for n, one in enumerate(spoken) if answer in one]
+    return any(
+        _right_form(question, answer, one)
+        and bool(_NEGATION.search(question)) == bool(_NEGATION.search(one))
+        and _known(question, f"{spoken[n - 1]} {one}" if n and _LEANS.search(one) else one)
+        for n, one in places
+    )
+
+
+def abbreviates(question: str, answer: str, passage: str) -> bool:
+    """Is the answer but the abbreviation of what the question names, "... red blood cells (RBC)"?"""
+    at = passage.find(f"({answer})")
+    named = set(terms(passage[: max(0, at)])[-4:])
+    return at >= 0 and len(named & set(terms(question))) >= 2
+
+
+def _right_form(question: str, answer: str, sentence: str) -> bool:
+    after = sentence[sentence.index(answer) + len(answer) :]
+    share = bool(_OF_SHARE.search(after)) or "%" in answer or "per" in answer.lower()
+    if _SHARE.search(question):
+        return share
+    if _COUNT.search(question):
+        return bool(_FIGURE.search(answer)) and not share and not _MONTH.search(after)
+    return True
+
+
+def _known(question: str, spoken: str) -> bool:
+    about = set(terms(question)) - _ASKING
+    return len(about - set(terms(spoken))) <= STRANGE * len(about)
