@@ -27,7 +27,7 @@ def write_simrag_report(
     Args:
         path: the file.
         outcome: `decision`, `why`, `answerer`.
-        rounds: of each round `round`, `proposed`, `kept`, `rejected` and, where it came so far, `scores`.
+        rounds: of each round `round`, `proposed`, `kept`, `rejected`, `seconds` and, where it came so far, `scores`.
         losses: the last training's lines of `losses.jsonl`.
         kept: pairs of the last round.
         rejected: pairs of the last round with their `reason`.
@@ -40,6 +40,7 @@ def write_simrag_report(
         _cards(
             (last["proposed"], "pairs proposed"),
             (last["kept"], "kept"),
+            (_each(last), "seconds a kept pair"),
             (len(rounds), "rounds"),
             (last.get("scores", {}).get("questions", 0), "held-out questions"),
         ),
@@ -82,6 +83,12 @@ def _cards(*shown: tuple[Any, str]) -> str:
         )
         + "</div>"
     )
+
+
+def _each(one: Row) -> str:
+    """What it took to propose and keep, for each pair that was kept."""
+    took = one["seconds"]["propose"] + one["seconds"]["keep"]
+    return f"{took / one['kept']:.1f}" if one["kept"] else "-"
 
 
 def _round(one: Row) -> str:

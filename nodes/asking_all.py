@@ -1,5 +1,6 @@
 """Asking a chat model many things: a local model reads together what begins alike, a remote one is asked at once."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ FAILURES = 3
 def replies(chat: Any, path: Path, wanted: Mapping[str, Sequence[BaseMessage]], run: Run) -> Steps[dict[str, str]]:
     """What the model says to each prompt, by its name; kept in a file as soon as it exists.
 
+    Each line has the `seconds` since the one before, which together are what the asking took, kills or none.
     A reply is known again by the model and the words of the prompt: another model or another prompt is asked anew. A
     prompt that is too long for the model, or whose call fails, has no reply.
 
@@ -38,9 +40,13 @@ def replies(chat: Any, path: Path, wanted: Mapping[str, Sequence[BaseMessage]], 
         keys = {name: _key(chat, messages) for name, messages in wanted.items()}
         left = [name for name, key in keys.items() if key not in said]
 
+        last = time.monotonic()
+
         def keep(number: int, text: str) -> None:
+            nonlocal last
             said[keys[left[number]]] = text
-            ledger.add({"key": keys[left[number]], "said": text})
+            took, last = time.monotonic() - last, time.monotonic()
+            ledger.add({"key": keys[left[number]], "said": text, "seconds": round(took, 3)})
             run.progress(path.stem, sum(key in said for key in keys.values()), len(wanted))
 
         conversations = [wanted[name] for name in left]

@@ -15,7 +15,7 @@ from artrag import build_simrag
 from artrag.errors import ModelCallError, TrainingDataError, UsageError
 from artrag.evaluation.rows import read_rows
 from artrag.index.catalog import StoredChunk
-from artrag.ledger import Ledger, read_lines
+from artrag.ledger import Ledger, line_of, read_lines
 from artrag.models import load_chat
 from artrag.models.weights import ADAPTER
 from artrag.nodes.simrag import finetune as finetune_node
@@ -27,6 +27,7 @@ from artrag.training.distractors import distractors
 from artrag.training.fitting import abbreviates, fits
 from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
 from artrag.training.proposing import Candidate, candidates, pair
+from artrag.training.rounds import round_folder, seconds_of
 
 TINY = replace(HOW, epochs=1, rate=1e-2, rank=4, batch=2, window=900, evaluations=1)
 ROOMS = "amber blue coral dusky ebony fern gold hazel ivory jade khaki lilac".split()
@@ -311,7 +312,10 @@ def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_
     assert found["decision"] in ("ship", "reject") and found["trained"]["rows"]["in"] > 0
     page = Path(found["outcome"]["report"]).read_text("utf-8")
     assert "SimRAG" in page and kept[0]["question"] in page and "own: they flatter it" in page
-    assert json.loads((tmp_path / "run/report.json").read_text("utf-8"))["decision"] == found["decision"]
+    told = json.loads((tmp_path / "run/report.json").read_text("utf-8"))
+    assert told["decision"] == found["decision"] and "seconds a kept pair" in page
+    took = told["rounds"][0]["seconds"]
+    assert set(took) == {"propose", "keep", "train"} and took["train"] == round(found["trained"]["seconds"], 1) > 0
     assert (tmp_path / "run/answerer").exists() == (found["decision"] == "ship")
     assert load_chat(str(first / "answerer")).invoke("x") is not None
     assert found["usage"]["propose"]["calls"] == 12 + 41
@@ -379,6 +383,15 @@ def test_questions_that_were_learned_from_are_left_out_and_counted(simrag: Simra
     found = simrag(kinds={"short": 1.0}, questions=str(json_lines(tmp_path / "q.jsonl", questions)))
     assert found["scores"]["leaked"] == 1 and found["scores"]["questions"] == 12
     assert not found["scores"]["own_questions"]
+
+
+def test_what_a_round_took_is_the_sum_of_its_lines(tmp_path: Path) -> None:
+    for name, rows in (("extracted", [1.5, 2.0]), ("posed", [0.25]), ("answered", [4.0])):
+        lines = [line_of({"key": str(n), "said": "", "seconds": one}) for n, one in enumerate(rows)]
+        (round_folder(str(tmp_path), 1)).mkdir(exist_ok=True)
+        (round_folder(str(tmp_path), 1) / f"{name}.jsonl").write_bytes(b"".join(lines) + b'{"key": "half')
+    assert seconds_of(str(tmp_path), 1) == {"propose": 3.8, "keep": 4.0}
+    assert seconds_of(str(tmp_path), 2) == {"propose": 0.0, "keep": 0.0}
 
 
 @pytest.mark.parametrize("half", ['{"n": 2', "x" * 200_000])

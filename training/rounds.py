@@ -10,13 +10,14 @@ from typing import Any
 
 from artrag.evaluation.predictions import normal_question
 from artrag.evaluation.rows import read_rows, write_rows
+from artrag.ledger import read_lines
 from artrag.training.answerer_data import Example
 from artrag.training.keeping import Pair
 
 EXTRACTED, POSED, ANSWERED = "extracted.jsonl", "posed.jsonl", "answered.jsonl"
 PROPOSED, KEPT, REJECTED = "proposed.jsonl", "kept.jsonl", "rejected.jsonl"
 PART = "answerer"
-ROUND, SCORES = "round.json", "scores.json"
+ROUND, SCORES, TRAINED = "round.json", "scores.json", "trained.json"
 HELD = 7
 """One passage of so many is held out to choose the checkpoint, and another to measure by."""
 
@@ -81,6 +82,20 @@ def parted(pairs: Sequence[Pair], *, test: bool) -> Parts:
     )
     known = {normal_question(one.question) for one in dev}
     return Parts(train, dev, [one for one in own if normal_question(one.question) not in known])
+
+
+def seconds_of(run: str, number: int) -> dict[str, float]:
+    """What a round took, in seconds: to `propose` pairs, to `keep` some of them, to `train`; kills or none."""
+    folder = round_folder(run, number)
+    asked = {"propose": (EXTRACTED, POSED), "keep": (ANSWERED,)}
+    took = {
+        what: sum(row.get("seconds", 0.0) for name in names for row in read_lines(folder / name))
+        for what, names in asked.items()
+    }
+    trained = folder / PART / TRAINED
+    if trained.exists():
+        took["train"] = json.loads(trained.read_text("utf-8"))["told"]["seconds"]
+    return {what: round(seconds, 1) for what, seconds in took.items()}
 
 
 def example_of(one: Pair) -> Example:

@@ -13,7 +13,7 @@ from artrag.nodes.node import Run, node
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.loop import LOSSES
-from artrag.training.rounds import KEPT, PART, REJECTED, ROUND, SCORES, round_folder, write_json
+from artrag.training.rounds import KEPT, PART, REJECTED, ROUND, SCORES, round_folder, seconds_of, write_json
 
 SHIPPED = "answerer"
 
@@ -83,7 +83,7 @@ def _round(run: str, number: int) -> dict[str, Any]:
     told: dict[str, Any] = json.loads((folder / ROUND).read_text("utf-8"))
     if (folder / SCORES).exists():
         told["scores"] = json.loads((folder / SCORES).read_text("utf-8"))
-    return told
+    return told | {"seconds": seconds_of(run, number)}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
