@@ -247,6 +247,18 @@ def test_distractors_are_near_and_do_not_answer() -> None:
     assert len({one.cites for one in made[:-1]}) > 1 and with_distractors(twice, 0) == twice
 
 
+def test_distractors_come_from_further_passages_too() -> None:
+    asked = [Example("answer", "Where is the red lamp?", ("in room 7",), (("The red lamp is in room 7.", "a"),), (1,))]
+    near, right, far = ("The red lamp is old.", "b"), ("A red lamp is in room 7.", "c"), ("Nothing else.", "d")
+    made = {
+        with_distractors(asked, 3, among=[right, near, far, asked[0].passages[0]], seed=n)[0].passages for n in range(9)
+    }
+    shown = {passage for passages in made for passage in passages}
+    assert near in shown and right not in shown and max(map(len, made)) <= 3
+    assert all(len(set(passages)) == len(passages) for passages in made)
+    assert with_distractors([Example("instruct", "Say.", ("So.",))], 3, among=[near])[0].passages == ()
+
+
 # --- rows
 
 

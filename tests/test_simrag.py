@@ -146,9 +146,11 @@ def test_a_pair_of_each_kind() -> None:
 def test_phrases_are_asked_for_only_where_little_else_is_and_have_no_wrong_options() -> None:
     found = candidates(chunk("The old pump runs dry in 1987. Bob Hill keeps 4.5 kg of spare parts."), "", most=5)
     assert {one.span.kind for one in found} == {"number", "name"} and len(found) == 3
+    phrases = chunk("The old pump runs dry and the spare parts rust.")
     for kind in ("choice", "claim"):
-        found = candidates(chunk("The old pump runs dry and the spare parts rust."), "", kinds={kind: 1.0}, most=5)
+        found = candidates(phrases, "", kinds={kind: 1.0, "short": 1e-9}, most=5)
         assert [(one.span.kind, one.kind) for one in found] == 2 * [("phrase", "short")]
+        assert candidates(phrases, "spare parts", kinds={kind: 1.0}, most=5) == []
 
 
 def test_a_title_above_a_sentence_makes_no_claim() -> None:

@@ -64,18 +64,26 @@ def converted(row: Row) -> tuple[str, list[Example]]:
     )
 
 
-def with_distractors(examples: Sequence[Example], most: int, *, seed: int = 0) -> list[Example]:
+def with_distractors(
+    examples: Sequence[Example], most: int, *, among: Iterable[tuple[str, str]] = (), seed: int = 0
+) -> list[Example]:
     """Questions about one passage, with up to `most` others beside it, at any place among them.
 
     How many is drawn for each passage: all questions about it see the same ones, and can be read together. The others
     are near it by BM25, and hold none of the answers.
+
+    Args:
+        examples: of any task; only answers from one passage are changed.
+        most: others at most.
+        among: further passages to take others from, (text, context); those of the examples serve, too.
+        seed: of the draws.
     """
     draw = random.Random(seed)  # noqa: S311
     alone = [one for one in examples if one.task == "answer" and len(one.passages) == 1]
     about: dict[tuple[str, str], list[Example]] = {}
     for one in alone:
         about.setdefault(one.passages[0], []).append(one)
-    known = list(about)
+    known = list(dict.fromkeys([*about, *(among if about else ())]))
     found = BM25.build(tokenize(text) for text, _ in known) if known else None
     shown: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
     for passage, asked in about.items():

@@ -64,6 +64,8 @@ def candidates(
     """
     draw = random.Random(f"{seed} {chunk.id}")  # noqa: S311
     named, ruled = named_by_model(reply, chunk.text), spans(chunk.text)
+    if not kinds.get("short"):  # of a phrase nothing wrong is surely like it
+        named, ruled = ([span for span in found if span.kind != "phrase"] for found in (named, ruled))
     draw.shuffle(named)
     draw.shuffle(ruled)
     taken: list[Span] = []
@@ -78,7 +80,7 @@ def candidates(
 
 
 def _kind(span: Span, drawn: str) -> PairKind:
-    """As drawn; but of a phrase nothing wrong is surely like it."""
+    """As drawn; but a phrase has no wrong options."""
     return "short" if span.kind == "phrase" else cast(PairKind, drawn)
 
 

@@ -1,6 +1,7 @@
 """finetune: train the student on the pairs that were kept."""
 
 import shutil
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from langchain_core.runnables import Runnable
 
 from artrag.errors import TrainingDataError, UsageError
+from artrag.index.store import Index
 from artrag.models.references import ModelReference
 from artrag.nodes.node import Run, node
 from artrag.state import SimragState
@@ -24,7 +26,9 @@ OF = "pairs.sha256"
 def finetune(student: str, plan: Plan = HOW) -> Runnable[Any, Any]:
     """A node that goes on training the student's weights on all kept pairs and on the examples in `mix`.
 
-    Reads `run`, `round`, `mix`, `questions`; writes `trained`, the figures of the training.
+    Beside its passage a question sees others of the index that are near it, as retrieval would bring them.
+
+    Reads `run`, `index`, `round`, `mix`, `questions`; writes `trained`, the figures of the training.
 
     Args:
         student: reference of a local chat model; where it has a trained answerer, that is gone on with.
@@ -56,8 +60,10 @@ def _train(state: SimragState, student: str, plan: Plan, tell: Any) -> dict[str,
             "choose by): give more documents, or more passages a round"
         )
     mixed = load_examples(*map(Path, state.get("mix") or []))[0]
+    with closing(Index.open(Path(state["index"]))) as opened:
+        among = [(chunk.text, chunk.context) for chunk in opened.chunks()]
     learn, check = (
-        with_distractors([example_of(one) for one in side], DISTRACTORS, seed=plan.seed)
+        with_distractors([example_of(one) for one in side], DISTRACTORS, among=among, seed=plan.seed)
         for side in (parts.train, parts.dev)
     )
     learn += unasked(mixed, check)
