@@ -12,7 +12,7 @@ from artrag.text import sentences, visible
 CITE_ABOVE = 0.5
 _LATE_MARK = re.compile(r"([.!?。]+)((?:\s*\[\d{1,2}\])+)")
 _MADE_UP = re.compile(r"</?passage>|\n[ \t]*(?:Question|Passage|Answer the question)\b", re.IGNORECASE)
-_DELIMITER = re.compile(r"[<\uff1c\ufe64](\s*/?\s*(?:passage|document|chunk)\b)", re.IGNORECASE)
+_DELIMITER = re.compile(r"[<\uff1c\ufe64](\s*/?\s*(?:passage|document|chunk|context)\b)", re.IGNORECASE)
 _ENDING = re.compile(r"(.*?)([.!?。]*)", re.DOTALL)
 
 

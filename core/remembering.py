@@ -50,7 +50,7 @@ class Remembered(BaseCache):
         row = self._known.get(key)
         if row is None:
             with self._lock:
-                self._begun.setdefault(key, time.perf_counter())
+                self._begun[key] = time.perf_counter()  # one that failed before counts no more
             return None
         spared = _SPARED.get()
         if spared is not None:

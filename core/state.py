@@ -63,7 +63,7 @@ class StageUsage(TypedDict):
     seconds: float
 
 
-FIRST_STAGES = {"receive", "load"}
+FIRST_STAGES = {"receive", "load", "plan"}
 
 
 def add_usage(old: dict[str, StageUsage] | None, new: dict[str, StageUsage]) -> dict[str, StageUsage]:

@@ -26,6 +26,7 @@ def write_qualities(folder: Path, found: Ladder, questions: Sequence[Question]) 
             {
                 "id": one.id,
                 "question": one.words,
+                "answers": list(one.answers),
                 "qualities": {name: values[n] for name, values in found.values.items()},
                 "causes": {name: why[n] for name, why in found.causes.items() if why[n]},
             }
@@ -77,11 +78,17 @@ def earlier_of(questions: Sequence[Question], before: Path) -> dict[str, dict[st
     if not path.is_file():
         raise UsageError(f"{str(before)!r} is no finished run: give the folder of an evaluation, with {QUALITIES!r}")
     earlier = {row["id"]: row for _, row in read_rows(path)}
-    changed = [one.id for one in questions if earlier.get(one.id, {}).get("question") != one.words]
+    changed = [one.id for one in questions if not _same(one, earlier.get(one.id, {}))]
     if changed or len(earlier) != len(questions):
         example = f", such as {changed[0]!r}" if changed else ""
         raise UsageError(
             f"{str(before)!r} asked {len(earlier)} questions, this run {len(questions)}, and {len(changed)} of these "
-            f"are not among them{example}: compare runs over the same questions"
+            f"are not among them{example}: compare runs over the same questions with the same right answers"
         )
     return earlier
+
+
+def _same(one: Question, row: dict[str, Any]) -> bool:
+    """Is it the same question with the same right answers?"""
+    answers = list(one.answers)
+    return row.get("question") == one.words and row.get("answers", answers) == answers

@@ -96,7 +96,7 @@ def read_questions(path: Path) -> list[Question]:
     """
     made: dict[str, Question] = {}
     for number, row in read_rows(path):
-        one = _question(row, f"{path}:{number}", str(row.get("id", number)))
+        one = _question(row, f"{path}:{number}", str(row.get("id", f"line {number}")))
         if one.id in made:
             raise UsageError(f"{path}:{number}: the id {one.id!r} comes twice: give each question an id of its own")
         made[one.id] = one

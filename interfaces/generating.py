@@ -14,6 +14,7 @@ from artrag.evaluation.queries import Query
 from artrag.index.catalog import StoredChunk
 from artrag.nodes.calling import say
 from artrag.nodes.node import Run
+from artrag.passages import data
 from artrag.settings import Settings
 from artrag.steps import run
 from artrag.training.proposing import SHORTEST_CHUNK, sample
@@ -64,7 +65,7 @@ def generate(
     failed = 0
     for number, chunk in enumerate(drawn, start=1):
         try:
-            said = run(say(chat, prompt.format_messages(context=chunk.context, passage=chunk.text), this))
+            said = run(say(chat, prompt.format_messages(context=data(chunk.context), passage=data(chunk.text)), this))
         except ModelCallError:
             failed += 1
             if failed == FAILURES:

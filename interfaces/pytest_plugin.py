@@ -4,7 +4,10 @@ Loaded by pytest where artrag is installed; without `--artrag` it does nothing. 
 test: the mean over all questions must reach it. One more says that no question failed.
 """
 
-from collections.abc import Mapping
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ MEASURES = {"quality": "quality", "faithfulness": "support", "recall": "recall",
 """What a threshold is of -> the name of the measure (`artrag.evaluation.answering`)."""
 WORST = 5
 """Questions named in a failure."""
+WORKER, SESSION = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID"
+WAIT = 0.5
+"""Seconds between two looks whether another worker is done."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -106,13 +112,25 @@ def _report(config: pytest.Config) -> Mapping[str, Any]:
                 "systems": [config.getoption("--artrag-system")],
                 "indexes": config.getoption("--artrag-index") or [],
             }
-        config.stash[_REPORT] = graph.compile().invoke(state, context=settings)["report"]  # type: ignore[call-overload]
+        config.stash[_REPORT] = _in_turn(lambda: graph.compile().invoke(state, context=settings)["report"])  # type: ignore[call-overload]
     return config.stash[_REPORT]
 
 
+def _in_turn(ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of several workers of pytest-xdist the first one asks; the others wait, and find its answers."""
+    from artrag.errors import RunLockedError
+
+    while True:
+        try:
+            return ask()
+        except RunLockedError:
+            if WORKER not in os.environ:
+                raise
+            time.sleep(WAIT)
+
+
 def _own(name: str) -> Any:
-    """The user's own app as a system; its answers are kept for this session only."""
-    import uuid
+    """The user's own app as a system; its answers are kept for this session only, which may have several workers."""
     from importlib import import_module
 
     from artrag.errors import UsageError
@@ -123,7 +141,7 @@ def _own(name: str) -> Any:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"--artrag-app {name!r}: {error}: give MODULE:NAME of a runnable") from None
-    return System(name, _runnable(found, name), about=uuid.uuid4().hex)
+    return System(name, _runnable(found, name), about=os.environ.get(SESSION) or uuid.uuid4().hex)
 
 
 def _runnable(found: Any, name: str) -> Any:

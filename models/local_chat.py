@@ -374,6 +374,17 @@ class LocalChat(BaseChatModel):
             logits = self._model(**inputs, logits_to_keep=1).logits[0, -1].float()
         return [float(p) for p in torch.softmax(logits[first], dim=0)]
 
+    def likelihood(self, messages: Any, answer: str) -> float:
+        """How likely the model answers with these words, and perhaps more after them: 0 to 1."""
+        import torch
+
+        inputs = self._inputs(convert_to_messages(messages), self.max_tokens)["input_ids"]
+        said = torch.tensor([self.get_token_ids(answer)], device=inputs.device)
+        with self._serving.alone(), torch.inference_mode():
+            ids = torch.cat([inputs, said], dim=1)
+            logits = self._model(ids, logits_to_keep=said.shape[1] + 1).logits[0, :-1].float()
+        return float(logits.log_softmax(-1).gather(1, said[0][:, None]).sum().exp())
+
 
 def place() -> tuple[str, Any]:
     """The device, and the number format that it is fast in."""

@@ -61,7 +61,9 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
         except Exception as error:  # every provider has classes of its own
             unless_signal(error)
             fault, asked = told(error, 200), _asked_to_wait(error)
-            if not 400 <= (getattr(error, "status_code", None) or 0) < 500:  # those say that it is alive
+            if 400 <= (getattr(error, "status_code", None) or 0) < 500:
+                circuit.answered()  # with a refusal, but it is alive
+            else:
                 circuit.failed(fault)
             continue
         circuit.answered()

@@ -12,7 +12,7 @@ from artrag.errors import CalculationError, DeadlineError, PromptTooLongError
 from artrag.nodes.calling import messages_of, say, unless_signal
 from artrag.nodes.node import Run, node
 from artrag.nodes.retrieve import passages_of
-from artrag.passages import cite, numbered, own_words
+from artrag.passages import cite, data, numbered, own_words
 from artrag.state import Candidate, QAState, SubquestionRecord
 from artrag.steps import Steps, invoke
 from artrag.telling import told
@@ -99,7 +99,7 @@ def refine(
                     unless_signal(error)
                     notes.append(f"{tool.name} failed: {type(error).__name__}")
                 else:
-                    notes.append(f"{tool.name}: {str(said)[:300]}")
+                    notes.append(f"{tool.name}: {data(str(said))[:300]}")
         return asked, passages, notes
 
     return node("refine", body)

@@ -65,6 +65,17 @@ def test_while_one_tries_the_others_wait(clock: list[float]) -> None:
     one.check()
 
 
+def test_a_refusal_after_the_pause_says_that_the_model_is_alive(clock: list[float]) -> None:
+    chat = ScriptedChat(*[ConnectionError("reset")] * 10, Refused("slow down"), "Nausea.")
+    for _ in range(10):
+        with pytest.raises(ModelCallError):
+            ask(chat)
+    clock[0] += 15
+    with pytest.raises(ModelCallError, match="Refused"):
+        ask(chat)
+    assert ask(chat) == "Nausea."
+
+
 def test_an_answer_between_faults_and_a_refusal_do_not_count() -> None:
     chat = ScriptedChat(*[ConnectionError("reset")] * 9, "Nausea.", *[ConnectionError("reset")] * 9, "Nausea.")
     for _ in range(2):

@@ -199,10 +199,13 @@ def test_a_run_is_compared_with_an_earlier_one_over_the_same_questions(asked: Pa
     assert told["gains"]["b"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert "Since " in (later / "report.html").read_text("utf-8")
     other = json_lines(tmp_path / "other.jsonl", [{"id": "q0", "question": "How much is 1 and 1?", "answer": 2}])
+    gold = [{"id": f"q{n}", "question": f"How much is {n} and {n}?", "answer": 2 * n + (n == 3)} for n in range(24)]
+    corrected = json_lines(tmp_path / "gold.jsonl", gold)
     part = json_lines(tmp_path / "part.jsonl", [{"id": "q0", "question": "How much is 0 and 0?", "answer": 0}])
     for questions, before, said in (
         (other, first, "1 of these are not among them, such as 'q0'"),
         (part, first, "asked 24 questions, this run 1, and 0 of these are not among them:"),
+        (corrected, first, "1 of these are not among them, such as 'q3': compare runs over .* the same right answers"),
         (asked, tmp_path / "none", "is no finished run"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -236,6 +239,9 @@ def test_what_a_graph_below_costs_is_counted_and_its_interrupts_and_threads_stay
     given: Any = {"questions": str(asked), "run": str(tmp_path / "run"), "at_once": 4, "price": [1.0, 2.0]}
     config: Any = {"configurable": {"thread_id": "1"}}
     state = asyncio.run(graph.ainvoke(given, config)) if asynchronous else graph.invoke(given, config)
+    again = asyncio.run(graph.ainvoke(given, config)) if asynchronous else graph.invoke(given, config)
+    assert again["usage"]["plan"]["seconds"] < 1 and "score" in again["usage"]
+    assert again["usage"]["score"]["calls"] == 0, "an earlier run on the thread counts no more"
     cost = state["report"]["systems"]["inner"]["cost"]
     assert (cost["calls"], cost["prompt_tokens"], cost["completion_tokens"]) == (1, 10, 5)
     assert cost["money"] == pytest.approx(20e-6) and 0 < cost["seconds"] < 5
@@ -580,6 +586,17 @@ def test_replies_are_remembered_with_their_cost_and_time(tmp_path: Path) -> None
         said = again.invoke("A?")
     assert said.text == "one" and said.usage_metadata is not None and said.usage_metadata["output_tokens"] == 5
     assert first == [] and len(second) == 1 and second[0] > 0
+
+
+def test_the_time_of_a_call_that_failed_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, now = tmp_path / "replies.jsonl", [0.0]
+    monkeypatch.setattr("artrag.remembering.time.perf_counter", lambda: now[0])
+    chat = ScriptedChat(ConnectionError("reset"), "one").model_copy(update={"cache": Remembered(path, "a")})
+    with pytest.raises(ConnectionError):
+        chat.invoke("A?")
+    now[0] = 1200.0
+    chat.invoke("A?")
+    assert json.loads(path.read_text("utf-8"))["seconds"] == 0
 
 
 def test_another_model_or_prompt_is_asked_and_an_empty_reply_is_not_kept(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ def test_thresholds_are_tests(project: pytest.Pytester) -> None:
     assert (project.path / "run" / "report.html").is_file()
 
 
+def test_workers_of_xdist_ask_once(project: pytest.Pytester) -> None:
+    app = APP.replace(
+        "def say(given):", "def say(given):\n    open('asked', 'a').write('x'); import time; time.sleep(1)"
+    )
+    project.makepyfile(my_app=app)
+    words = ("--artrag", "q.jsonl", "--artrag-app", "my_app:app", "--min-quality", "0.7", "--min-recall", "1")
+    project.runpytest_subprocess(*words, "-n", "2").assert_outcomes(passed=3)
+    assert (project.path / "asked").read_text() == 4 * "x"
+
+
 def test_a_question_that_fails_is_a_failure(project: pytest.Pytester) -> None:
     json_lines(project.path / "q.jsonl", [{"id": "x", "question": "Will it fail?", "answer": "yes"}])
     result = project.runpytest_subprocess("--artrag", "q.jsonl", "--artrag-app", "my_app:make", "--min-recall", "0.5")

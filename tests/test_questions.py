@@ -28,7 +28,7 @@ def test_what_an_answer_is_worth(tmp_path: Path) -> None:
     )
     assert option.words == "Which?\nA. red\nB. blue" and option.value("B. blue [1]") == 1 and option.value("A") == 0
     assert verdict.value("Yes [2]") == 1 and verdict.value("No") == 0
-    assert verdict == Question("3", "So?", ("yes",), group="so")
+    assert verdict == Question("line 3", "So?", ("yes",), group="so")
     assert denied.value("No, it is not.") == 1 and denied.value("Yes") == 0
     assert counted.value("3 * 400 = 1200\nAnswer: 1,200") == 1 and counted.value("Answer: 120") == 0
     assert low.value("B") == low.value("Answer: B. blue") == 1 and low.value("A") == 0
@@ -77,3 +77,8 @@ def test_what_is_relevant_comes_along_and_like_questions_count_as_one(tmp_path: 
     first, second = read_questions(json_lines(tmp_path / "q.jsonl", rows))
     assert first.relevant == ("d1#2", "d2") and second.relevant == ("7",)
     assert len(set(groups([first, second]))) == 1
+
+
+def test_an_id_that_is_a_number_is_no_line(tmp_path: Path) -> None:
+    rows = [{"id": "2", "question": "Fine?", "answer": "yes"}, {"question": "So?", "answer": "no"}]
+    assert [one.id for one in read_questions(json_lines(tmp_path / "q.jsonl", rows))] == ["2", "line 2"]

@@ -24,8 +24,8 @@ from artrag.training import answerer
 from artrag.training.answerer import HOW
 from artrag.training.candidates import Span, kind_of, named_by_model, spans
 from artrag.training.distractors import distractors
-from artrag.training.fitting import abbreviates, fits
-from artrag.training.keeping import REASONS, Pair, Seen, answered, brought_back, fault
+from artrag.training.fitting import fits, told_already
+from artrag.training.keeping import REASONS, SURE, Pair, Seen, answered, brought_back, fault
 from artrag.training.proposing import Candidate, candidates, pair
 from artrag.training.rounds import round_folder, seconds_of
 
@@ -161,6 +161,17 @@ def test_a_title_above_a_sentence_makes_no_claim() -> None:
     assert told.question.endswith("2023?") == (told.answer == "Yes")
 
 
+def test_marks_that_lead_to_other_works_are_neither_asked_for_nor_claimed() -> None:
+    text = "Lamps weigh 4.5 kg [12] (Miller and Lee, 1985; Hill et al., 2001), as Hill (68, 69) said."
+    assert [one.text for one in spans(text) if one.kind in ("number", "name")] == ["4.5 kg"]
+    assert named_by_model("Hill et al\n4.5 kg", text) == [Span("4.5 kg", text.index("4.5"), "number")]
+    told = pair(Candidate(chunk(text), Span("4.5 kg", text.index("4.5"), "number"), "claim"), "", [])
+    assert re.fullmatch(r"Is it true that Lamps weigh \S+ kg, as Hill said\?", told.question)
+    for odd in ("The lamp of 4.5 kg was given to us by prof. Hill.", "Hill of 12 (Lee, 1985) (Ho, 1986) (Li, 2001)."):
+        at = Span("4.5 kg" if "4.5" in odd else "12", odd.index("4.5" if "4.5" in odd else "12"), "number")
+        assert pair(Candidate(chunk(odd), at, "claim"), "", []).question == ""
+
+
 def test_a_claim_begins_like_a_clause() -> None:
     text = "Germany built lamps of 4.5 kg. Predictors were size 12 or 14. The predictors failed in 1987."
     at = [Span(one, text.index(one), "number") for one in ("4.5 kg", "12", "1987")]
@@ -190,6 +201,7 @@ def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
         (made("Is it true that the Alpha Lamp weighs 4.5 kg?", kind="claim", answer="Yes"), None),
         (made("Is it true that they weigh 4.5 kg, all in all?", kind="claim", answer="Yes"), "needs its text"),
         (made("How many participants were enrolled in 1987?"), "needs its text"),
+        (made("What are the heaviest ones?"), "needs its text"),
         (made("According to the abstract, how heavy is the Alpha Lamp?"), "needs its text"),
     ],
 )
@@ -212,6 +224,10 @@ def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
         ("How many patients got treatment?", "twelve", "Patients who got treatment: twelve.", True),
         ("How many patients came until 2011?", "30", "Patients came until 30 June 2011.", False),
         ("How many lamps shone?", "12", "It took 12 days.\n\nAll of the 12 lamps shone.", True),  # any of its places
+        ("What was the dose for rats?", "3.5 mg", "The dose was 3.5 mg for rats and 4.0 mg for mice.", False),
+        ("What was the dose for rats?", "3.5 mg", "The dose was 3.5 mg for rats on 3 days.", True),
+        ("How many rats were there?", "12", "There were 12 rats and 14 mice.", True),  # told apart by what is counted
+        ("What is the name of the dose?", "3.5 mg", "The dose was 3.5 mg.", False),
         ("Wie viele Lampen leuchten?", "12", "Alle 12 brennen.", True),
         ("灯有多重？ what", "4.5 kg", "它重 4.5 kg。", True),
     ],
@@ -220,11 +236,12 @@ def test_a_question_fits_its_sentence(question: str, answer: str, passage: str, 
     assert fits(question, answer, passage) is good
 
 
-def test_an_abbreviation_is_no_answer_to_its_own_words() -> None:
+def test_what_the_question_tells_is_no_answer() -> None:
     text = "A higher rate of cardiovascular risk factors (CRFs) was seen."
-    assert abbreviates("What are the cardiovascular risk factors?", "CRFs", text)
-    assert not abbreviates("What was seen at a higher rate?", "CRFs", text)
-    assert not abbreviates("What are the cardiovascular risk factors?", "CRFs", "Risk factors: CRFs.")
+    assert told_already("What are the cardiovascular risk factors?", "CRFs", text)
+    assert not told_already("What was seen at a higher rate?", "CRFs", text)
+    assert not told_already("What are the cardiovascular risk factors?", "CRFs", "Risk factors: CRFs.")
+    assert told_already("How many children of 195 starved?", "195 million", "195 million children starved.")
 
 
 def test_the_same_question_is_kept_once() -> None:
@@ -335,6 +352,21 @@ def test_a_run_goes_on_and_pays_for_nothing_twice(simrag: Simrag, tmp_path: Path
     assert (tmp_path / "run/round-1/answerer" / ADAPTER).stat().st_mtime_ns == weights
     other = simrag(teacher(), kinds={"short": 1.0}, passages=9)
     assert other["kept"] < whole["kept"] and (tmp_path / "run/round-1/answerer" / ADAPTER).stat().st_mtime_ns > weights
+
+
+class SureChat(AnsweringChat):
+    """Tells how likely its answers are: years it knows, guards it guesses."""
+
+    def likelihood(self, messages: Any, answer: str) -> float:
+        assert messages[-1].text.rstrip().endswith("?")
+        return SURE if answer.isdigit() else SURE - 0.01
+
+
+def test_what_the_teacher_only_guesses_is_dropped(simrag: Simrag, tmp_path: Path) -> None:
+    found = simrag(SureChat(teacher().said()), kinds={"short": 1.0})
+    kept = [row for _, row in read_rows(tmp_path / "run/round-1/kept.jsonl")]
+    assert found["kept"] == found["rejected"]["the model is not sure of it"] == 12
+    assert all(row["answer"].isdigit() for row in kept)
 
 
 def test_a_teacher_that_talks_nonsense_ends_clearly(simrag: Simrag, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _NUMBER = re.compile(
 )
 _NAME = re.compile(r"\b[A-Z][\w'’-]*(?: (?:of|the|and|de|von) [A-Z][\w'’-]*| [A-Z][\w'’-]*)+")
 _TERM = re.compile(r"\b(?:[A-Z]{2,}[\w-]*|(?=[\w-]*[A-Za-z])\w+-[A-Z0-9]\w*|[a-z]+[A-Z]\w*)\b")
+_CITATION = re.compile(r"\[[\d,;\s–-]+\]|\((?:[\d,;\s–-]+|[^()]*\b(?:19|20)\d\d[a-z]?)\)|\bet al\b\.?")
 _P_VALUE = re.compile(r"p ?[=<>≤]", re.IGNORECASE)
 _WORD = re.compile(r"(?<!\w)[A-Za-zÀ-ɏ][\w'’-]*")
 
@@ -41,6 +42,7 @@ def spans(passage: str) -> list[Span]:
     Numbers with their units, names of several words, abbreviations and code names, and runs of two to four words
     between function words.
     """
+    passage = _CITATION.sub(lambda found: " " * len(found[0]), passage)  # nobody asks for those
     found = [
         *_matches(_NUMBER, passage, "number"),
         *filter(None, (_without_opener(span) for span in _matches(_NAME, passage, "name"))),
@@ -66,6 +68,8 @@ def named_by_model(reply: str, passage: str) -> list[Span]:
     found: dict[str, Span] = {}
     for line in reply.splitlines():
         text = re.sub(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+", "", line).strip().strip("\"'.;,")
+        if "et al" in text:
+            continue
         at = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", passage) if usable(text) else None
         if at and not _P_VALUE.match(text):
             whole = _with_unit(text, passage, at.start())
@@ -96,6 +100,16 @@ def kind_of(text: str) -> SpanKind:
     if _NAME.fullmatch(text):
         return "name"
     return "term" if _TERM.fullmatch(text) else "phrase"
+
+
+def numbers_of(text: str) -> list[str]:
+    """The numbers of a text with their units, ranges and parts of words left out."""
+    return [span.text for span in _matches(_NUMBER, text, "number")]
+
+
+def without_citations(text: str) -> str:
+    """A text without the marks that lead to other works, "[12]" and "(Miller and Lee, 1985)"."""
+    return _CITATION.sub(" ", text)
 
 
 def is_number(text: str) -> bool:

@@ -18,14 +18,14 @@ def distractors(answer: str, others: Iterable[Span], passage: str, most: int) ->
     A number keeps its unit, its decimals and what stands around it; where too few are like it, it is changed itself.
     A term keeps its pattern of letters, a name its number of words. A phrase has none: nothing is surely like it.
     """
-    kind, form = kind_of(answer), _form(answer)
+    kind, form = kind_of(answer), form_of(answer)
     if kind == "phrase":
         return []
     known, within = {answer.lower()}, passage.lower()
     fitting: list[tuple[float, str]] = []
     for span in others:
         low = span.text.lower()
-        if span.kind != kind or low in known or low in within or _form(span.text) != form:
+        if span.kind != kind or low in known or low in within or form_of(span.text) != form:
             continue
         if kind == "number" and numbers(low) == numbers(answer):
             continue
@@ -40,8 +40,8 @@ def distractors(answer: str, others: Iterable[Span], passage: str, most: int) ->
     return found
 
 
-def _form(text: str) -> str:
-    """What a wrong option shares with the right one."""
+def form_of(text: str) -> str:
+    """What a wrong option shares with the right one: a number all but its value, a term its pattern of letters."""
     if is_number(text):
         return _NUMBER.sub(_figure, text).lower().replace(" %", "%")
     if kind_of(text) == "name":

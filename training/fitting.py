@@ -6,7 +6,9 @@ The rules are for English questions; others pass them. Chosen on 98 short answer
 
 import re
 
-from artrag.text import is_cjk, sentences, stem, terms
+from artrag.text import is_cjk, numbers, sentences, stem, terms
+from artrag.training.candidates import is_number, numbers_of
+from artrag.training.distractors import form_of
 
 STRANGE = 1 / 3
 """At most this share of the words that a question is about may be missing from the sentence of its answer."""
@@ -21,13 +23,14 @@ _FIGURE = re.compile(
     r"\d|\b(?:no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundred|thousand|half)\b",
     re.IGNORECASE,
 )
+_NAMES = re.compile(r"\b(?:the|a) (?:names?|terms?|classification)\b", re.IGNORECASE)
 _LEANS = re.compile(r"^\W*(?:it|its|they|their|this|these|those|he|his|she|her|such)\b", re.IGNORECASE)
 _ASKING = frozenset(
     map(
         stem,
-        """name type kind term sort number percentage percent proportion used use group study main primary total called
-        one found heavy weigh long old tall far high large big wide deep often fast last take reason purpose goal people
-        person""".split(),
+        """name type kind term sort many much number percentage percent proportion used use group study main primary
+        total called one found heavy weigh long old tall far high large big wide deep often fast last take reason
+        purpose goal people person""".split(),
     )
 )
 """Words that say what is wanted, not what it is about."""
@@ -36,6 +39,9 @@ _ASKING = frozenset(
 def fits(question: str, answer: str, passage: str) -> bool:
     """Does some sentence with these words say what the question asks for? Of the right form, as affirmed or denied.
 
+    What "the name" of something is, small models ask about whatever looks like one; of two measures in a sentence they
+    take either.
+
     Args:
         question: what is asked.
         answer: words of the passage.
@@ -43,18 +49,24 @@ def fits(question: str, answer: str, passage: str) -> bool:
     """
     if not _ASKS.search(question) or is_cjk(question):
         return True
+    if _NAMES.search(question):
+        return False
     spoken = sentences(passage)
     places = [(n, one) for n, one in enumerate(spoken) if answer in one]
     return any(
         _right_form(question, answer, one)
+        and not _one_of_several(answer, one)
         and bool(_NEGATION.search(question)) == bool(_NEGATION.search(one))
         and _known(question, f"{spoken[n - 1]} {one}" if n and _LEANS.search(one) else one)
         for n, one in places
     )
 
 
-def abbreviates(question: str, answer: str, passage: str) -> bool:
-    """Is the answer but the abbreviation of what the question names, "... red blood cells (RBC)"?"""
+def told_already(question: str, answer: str, passage: str) -> bool:
+    """Is the answer in the question? All of its words, its numbers, or what it abbreviates, "... blood cells (RBC)"."""
+    said = set(terms(answer))
+    if (said and said <= set(terms(question))) or set(numbers(answer)) & set(numbers(question)):
+        return True
     at = passage.find(f"({answer})")
     named = set(terms(passage[: max(0, at)])[-4:])
     return at >= 0 and len(named & set(terms(question))) >= 2
@@ -68,6 +80,14 @@ def _right_form(question: str, answer: str, sentence: str) -> bool:
     if _COUNT.search(question):
         return bool(_FIGURE.search(answer)) and not share and not _MONTH.search(after)
     return True
+
+
+def _one_of_several(answer: str, sentence: str) -> bool:
+    """Is there another measure of the same form? Counts are told apart by what is counted."""
+    form = form_of(answer)
+    return (
+        is_number(answer) and not answer.isdigit() and form in map(form_of, numbers_of(sentence.replace(answer, "", 1)))
+    )
 
 
 def _known(question: str, spoken: str) -> bool:

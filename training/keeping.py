@@ -13,7 +13,7 @@ from artrag.evaluation.metrics import normal_tokens, token_f1
 from artrag.evaluation.predictions import normal_question
 from artrag.evidence import is_refusal, without_marks
 from artrag.text import terms
-from artrag.training.fitting import abbreviates, fits
+from artrag.training.fitting import fits, told_already
 
 PairKind = Literal["short", "choice", "claim"]
 Reason = Literal[
@@ -26,6 +26,7 @@ Reason = Literal[
     "a duplicate",
     "retrieval does not bring it back",
     "the model does not answer it",
+    "the model is not sure of it",
 ]
 REASONS: tuple[Reason, ...] = Reason.__args__  # type: ignore[attr-defined]
 CLAIM_START = "Is it true that "
@@ -33,6 +34,8 @@ SHORTEST, LONGEST = 12, 250
 """Characters of a question."""
 SAME = 0.7
 """Token F1 from which on two answers say the same."""
+SURE = 0.6
+"""How likely a model that tells it must find its own answer."""
 REPEATED = 0.8
 """Share of terms that two questions about one answer may have in common."""
 
@@ -48,7 +51,7 @@ _BARE = re.compile(
     r"(?!\s(?:of|with|who|in|from|at|on)\b)",
     re.IGNORECASE,
 )
-_PRONOUN = re.compile(r"\b(?:he|she|they|we|you|our|my|his|her|their|them|him|this|these|those)\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:he|she|they|we|you|our|my|his|her|their|them|him|this|these|those|ones)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|no|never|none|without|neither|nor|\w+n['’]t)\b", re.IGNORECASE)
 _FIGURE = re.compile(r"[-−–]?\d[\d.,]*")
 _EARLY_IT = re.compile(r"^(?:\W*\w+){0,4}?\W*\bits?\b", re.IGNORECASE)
@@ -90,8 +93,7 @@ def fault(pair: Pair) -> Reason | None:
     if pair.span not in pair.text or not normal_tokens(pair.span):
         return "not an answer in its passage"
     if pair.kind != "claim":
-        said = set(terms(pair.span))
-        if (said and said <= set(terms(asked))) or abbreviates(asked, pair.span, pair.text):
+        if told_already(asked, pair.span, pair.text):
             return "the answer is in the question"
         if not fits(asked, pair.span, pair.text):
             return "the passage says something else"

@@ -10,8 +10,9 @@ from langchain_core.messages import BaseMessage
 
 from artrag import prompts
 from artrag.index.catalog import StoredChunk
+from artrag.passages import data
 from artrag.text import STOP_WORDS, sentences
-from artrag.training.candidates import Span, apart, named_by_model, spans
+from artrag.training.candidates import Span, apart, named_by_model, spans, without_citations
 from artrag.training.distractors import distractors
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
@@ -26,6 +27,8 @@ FEWEST_WORDS = 5
 """Words that a claim has at least."""
 KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
 """How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
+_UNENDED = re.compile(r"\b(?:prof|dr|al|figs?|vs|e\.g|i\.e|approx|no|ref)\.$", re.IGNORECASE)
+"""A full stop after which a sentence goes on."""
 _HEADED = re.compile(r"\n\s*[A-Z]")
 """A line that begins anew within a sentence: what stands above is a title."""
 
@@ -41,13 +44,13 @@ class Candidate:
 
 def extraction(chunk: StoredChunk) -> list[BaseMessage]:
     """The prompt that asks for a passage's candidate answers."""
-    return prompts.load("candidates").format_messages(context=chunk.context, passage=chunk.text)
+    return prompts.load("candidates").format_messages(context=data(chunk.context), passage=data(chunk.text))
 
 
 def posing(candidate: Candidate) -> list[BaseMessage]:
     """The prompt that asks for a question to a candidate."""
-    chunk = candidate.chunk
-    return prompts.load("pose").format_messages(context=chunk.context, passage=chunk.text, answer=candidate.span.text)
+    context, passage, answer = map(data, (candidate.chunk.context, candidate.chunk.text, candidate.span.text))
+    return prompts.load("pose").format_messages(context=context, passage=passage, answer=answer)
 
 
 def candidates(
@@ -109,7 +112,7 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
     told, at = _sentence(chunk.text, span)
     holds = not wrong or draw.random() < 0.5
     claim = _within(chunk.text, told if holds else f"{told[:at]}{wrong[0]}{told[at + len(span.text) :]}")
-    asked = f"{CLAIM_START}{claim}?" if told else ""
+    asked = f"{CLAIM_START}{claim}?" if len(claim.split()) >= FEWEST_WORDS else ""
     return replace(short, kind="claim", question=asked, answer="Yes" if holds else "No")
 
 
@@ -120,7 +123,7 @@ def _sentence(text: str, span: Span) -> tuple[str, int]:
         begin = text.index(one, begin)
         if begin <= span.start < begin + len(one):
             whole = one.endswith(".") and len(one.split()) >= FEWEST_WORDS and not one.startswith(("|", "#"))
-            whole = whole and not _HEADED.search(one)
+            whole = whole and not _HEADED.search(one) and not _UNENDED.search(one)
             return (one, span.start - begin) if whole else ("", 0)
         begin += len(one)
     return "", 0
@@ -128,7 +131,7 @@ def _sentence(text: str, span: Span) -> tuple[str, int]:
 
 def _within(text: str, sentence: str) -> str:
     """A sentence as a clause: without its full stop, and its first letter small where that is no name's."""
-    first, _, rest = sentence.rstrip(" .!").partition(" ")
+    first, _, rest = " ".join(without_citations(sentence).split()).rstrip(" .!").replace(" ,", ",").partition(" ")
     low = first.lower()
     plain = low in STOP_WORDS or re.search(rf"(?<!\w){re.escape(low)}(?!\w)", text)
     return f"{low if plain else first} {rest}".strip()

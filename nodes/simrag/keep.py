@@ -20,7 +20,7 @@ from artrag.nodes.situating import opened
 from artrag.passages import numbered, own_words
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
-from artrag.training.keeping import Pair, Reason, Seen, answered, brought_back, fault
+from artrag.training.keeping import SURE, Pair, Reason, Seen, answered, brought_back, fault
 from artrag.training.rounds import (
     ANSWERED,
     KEPT,
@@ -62,6 +62,7 @@ def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any
             for n, one in asked.items()
             if not answered(one, own_words(said.get(str(n), "")))
         }
+        reasons |= yield Call(_unsure, None, (chat, {n: one for n, one in asked.items() if n not in reasons}, wanted))
         told = yield Call(_write, None, (folder, number, pairs, reasons))
         run.tell(f"{told['kept']} of {len(pairs)} pairs kept")
         return {"kept": told["kept"], "rejected": told["rejected"]}
@@ -94,6 +95,14 @@ def _not_found(index: Path, embedder: Embeddings, pairs: Mapping[int, Pair], run
             if done % 20 == 0:
                 run.progress("searching", done, len(pairs))
     return reasons
+
+
+def _unsure(chat: Any, pairs: Mapping[int, Pair], prompts_of: Mapping[str, list[BaseMessage]]) -> dict[int, Reason]:
+    """Pairs of which a model that tells how likely its answer is does not think it likely."""
+    if not hasattr(type(chat), "likelihood"):
+        return {}
+    sure = {n: chat.likelihood(prompts_of[str(n)], one.span) for n, one in pairs.items()}
+    return {n: "the model is not sure of it" for n, how in sure.items() if how < SURE}
 
 
 def _asking(pairs: Mapping[int, Pair]) -> dict[str, list[BaseMessage]]:
