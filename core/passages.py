@@ -66,15 +66,15 @@ def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Ci
     return "".join(out).strip(), citations
 
 
-def marks_of(answer: str, passages: Sequence[Document]) -> list[bool]:
-    """For each citation mark of an answer, whether its passage covers at least half of the mark's sentence."""
+def marks_of(answer: str, passages: Sequence[Document]) -> list[tuple[int, bool]]:
+    """Each citation mark of an answer, and whether its passage covers at least half of the mark's sentence."""
     weights = term_weights(passages)
     held = []
     for sentence in sentences(_LATE_MARK.sub(r"\2\1", answer)):
         bare = without_marks(sentence)
         for n in marks(sentence):
             there = n <= len(passages)
-            held.append(there and coverage(bare, whole(passages[n - 1]), weights) >= CITE_ABOVE)
+            held.append((n, there and coverage(bare, whole(passages[n - 1]), weights) >= CITE_ABOVE))
     return held
 
 

@@ -16,6 +16,9 @@ from artrag.evidence import is_refusal, supports, whole, without_marks
 from artrag.final_answer import final_answer
 from artrag.passages import own_words
 
+RIGHT = 0.5
+"""Quality from which on an answer counts as right, where a yes or no is wanted (calibration, causes)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -29,6 +32,8 @@ class Answered:
         confidence: of the answer, 0 to 1; None where the system has none.
         abstained: the system would not answer.
         decision: why it answered so.
+        draft: what was said before it was refined; empty where nothing was.
+        need: what a router found that the question needs; empty where none was asked.
         calls: of models.
         prompt_tokens: read.
         completion_tokens: written.
@@ -43,6 +48,8 @@ class Answered:
     confidence: float | None = None
     abstained: bool = False
     decision: str = ""
+    draft: str = ""
+    need: str = ""
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from artrag.evaluation.answering import Answered, support, told
+from artrag.evaluation.answering import RIGHT, Answered, support, told
 from artrag.evaluation.questions import Question
 from artrag.evidence import is_refusal
 from artrag.passages import own_words
@@ -12,6 +12,7 @@ Cause = Literal[
     "failed",
     "answers what is not told",
     "wrongly abstained",
+    "wrongly refined",
     "wrongly refused",
     "wrong calculation",
     "wrong reasoning",
@@ -29,6 +30,7 @@ def cause(question: Question, row: Answered) -> Cause:
     - failed: the system raised an error.
     - answers what is not told: there is no answer, and it gave one.
     - wrongly abstained: it would not answer, and there is an answer.
+    - wrongly refined: the draft was right.
     - wrongly refused: it said that there is none, though what it read, if anything, would answer.
     - wrong calculation: an equation that it states does not hold.
     - wrong reasoning: nothing was retrieved.
@@ -43,6 +45,8 @@ def cause(question: Question, row: Answered) -> Cause:
         return "answers what is not told"
     if row.abstained:
         return "wrongly abstained"
+    if row.draft and question.value(own_words(row.draft) if row.passages else row.draft) >= RIGHT:
+        return "wrongly refined"
     if is_refusal(said) and not _missed(question, row):
         return "wrongly refused"
     if any(not step.correct for step in read_steps(said)):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artrag.errors import UsageError
-from artrag.evaluation.answering import Answered, measures
+from artrag.evaluation.answering import RIGHT, Answered, measures
 from artrag.evaluation.calibration import aurc, expected_calibration_error
 from artrag.evaluation.causes import Cause, cause
 from artrag.evaluation.intervals import Interval, clustered_ratios
@@ -19,8 +19,6 @@ from artrag.protocols import Adds
 
 FEWEST = 20
 """Questions below which nothing can be concluded."""
-RIGHT = 0.5
-"""Quality from which on an answer counts as right, where a yes or no is wanted (calibration, causes)."""
 
 Price = tuple[float, float]
 
@@ -50,6 +48,7 @@ class Figures:
         seconds: the median and the 95th percentile.
         calibration: `ece` and `aurc` of its confidence, where it has one.
         causes: how many wrong answers each cause has.
+        needs: of a router, by what it found that questions need: `questions`, and their mean `quality`.
     """
 
     rung: Rung
@@ -63,6 +62,7 @@ class Figures:
     seconds: tuple[float, float]
     calibration: dict[str, float]
     causes: dict[str, int]
+    needs: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,7 @@ def ladder(
             seconds=(median(row.seconds for row in own), float(np.percentile([row.seconds for row in own], 95))),
             calibration=_calibration(own, values[name]),
             causes=dict(Counter(filter(None, causes[name])).most_common()),
+            needs=_needs(own, values[name]),
         )
     verdict, lacking, keep = _verdict(found, values, about)
     return Ladder(
@@ -200,6 +201,14 @@ def _cost(rows: Sequence[Answered], price: Price | None) -> dict[str, float]:
     if price:
         told["money"] = (told["prompt_tokens"] * price[0] + told["completion_tokens"] * price[1]) / 1e6
     return told
+
+
+def _needs(rows: Sequence[Answered], values: Column) -> dict[str, dict[str, float]]:
+    found: dict[str, list[float]] = {}
+    for row, value in zip(rows, values, strict=True):
+        if row.need:
+            found.setdefault(row.need, []).append(float(value))
+    return {need: {"questions": len(own), "quality": sum(own) / len(own)} for need, own in sorted(found.items())}
 
 
 def _calibration(rows: Sequence[Answered], values: Column) -> dict[str, float]:
@@ -293,4 +302,5 @@ def _json(one: Figures) -> dict[str, Any]:
         "seconds": {"p50": one.seconds[0], "p95": one.seconds[1]},
         "calibration": one.calibration,
         "causes": one.causes,
+        "needs": one.needs,
     }

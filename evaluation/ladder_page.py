@@ -1,4 +1,4 @@
-"""The ladder as one self-contained HTML page, as Markdown, and as JSON."""
+"""The ladder as one self-contained HTML page, and that beside Markdown and JSON."""
 
 import json
 from collections import Counter
@@ -11,6 +11,7 @@ from artrag.evaluation.answering import Answered, quality, rouge_l
 from artrag.evaluation.calibration import reliability, risk_coverage
 from artrag.evaluation.intervals import Interval
 from artrag.evaluation.ladder import RIGHT, Figures, Ladder
+from artrag.evaluation.ladder_markdown import as_markdown
 from artrag.evaluation.page import cells, figures, number, page, safe, table, written
 from artrag.evaluation.plots import bars_plot, calibration_plot, frontier_plot, risk_coverage_plot, systems_plot
 from artrag.evaluation.questions import Question
@@ -101,6 +102,7 @@ def as_html(
         _measures(found),
         "<h2>Why answers are wrong</h2>",
         _causes(found),
+        *_needs(found),
         "<h2>Citations</h2>",
         _citations(rows),
         "<h2>Question by question</h2>",
@@ -128,29 +130,6 @@ def _against(found: Ladder) -> Iterator[str]:
             f"<tr><td>{safe(name)}</td>{cells(Interval(**gain), True)}</tr>" for name, gain in told["gains"].items()
         )
         yield table("<th>system</th><th>gain, points</th><th>95%</th>", rows)
-
-
-def as_markdown(found: Ladder) -> str:
-    """The table of systems and the verdict."""
-    lines = ["# The ladder", "", *(f"- {sentence}" for sentence in found.verdict), ""]
-    lines += [
-        "| system | adds | quality, % | gain, points | over | failed | abstained | calls | tokens | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, one in found.figures.items():
-        value, bounds = number(one.measures["quality"], False)
-        gain = " ".join(number(one.gain, True)) if one.gain else ""
-        tokens = one.cost["prompt_tokens"] + one.cost["completion_tokens"]
-        lines.append(
-            f"| {_cell(name)} | {one.rung.adds or ''} | {value} {bounds} | {gain} | {_cell(one.rung.over)} | "
-            f"{one.failed} | {one.abstained} | {one.cost['calls']:.1f} | {tokens:,.0f} | {one.cost['seconds']:.2f} |"
-        )
-    lines += ["", f"{found.questions:,} questions; brackets are 95% bootstrap intervals over questions.", ""]
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _plots(found: Ladder, rows: Mapping[str, Sequence[Answered]]) -> Iterator[tuple[str, str, str]]:
@@ -234,12 +213,25 @@ def _causes(found: Ladder) -> str:
     return drawn + table(head, (row(*item) for item in found.figures.items()))
 
 
+def _needs(found: Ladder) -> Iterator[str]:
+    """What a router sent where, and how that went."""
+    rows = [
+        f"<tr><td>{safe(name)}</td><td>{safe(need)}</td><td>{one['questions']}</td>"
+        f"<td>{100 * one['quality']:.1f}</td></tr>"
+        for name, figures_of in found.figures.items()
+        for need, one in figures_of.needs.items()
+    ]
+    if rows:
+        yield "<h2>What questions need</h2>"
+        yield table("<th>router</th><th>need</th><th>questions</th><th>quality, %</th>", rows)
+
+
 def _citations(rows: Mapping[str, Sequence[Answered]]) -> str:
     """Does the cited passage hold the claim?"""
     counts = {name: Counter[str]() for name in rows}
     for answers in zip(*rows.values(), strict=True):  # question by question: the systems read much the same
         for name, row in zip(rows, answers, strict=True):
-            held = marks_of(row.answer, row.read) if row.passages else []
+            held = [fine for _, fine in marks_of(row.answer, row.read)] if row.passages else []
             counts[name] += Counter(
                 answers=bool(row.passages and row.answer), marked=bool(held), marks=len(held), held=sum(held)
             )
@@ -294,6 +286,9 @@ def _answer(question: Question, row: Answered, cause: str, trace: str) -> Iterat
     if row.passages:
         held = supports(row.answer, row.read)
         best = {one.passage for one in held if one.share >= CITE_ABOVE}
+        if marks := marks_of(row.answer, row.read):
+            told = ", ".join(f"[{n}] {'holds' if fine else 'does not hold'}" for n, fine in marks)
+            yield f'<p class="note">citations: {safe(told)}</p>'
         yield "<details><summary>passages</summary>"
         for n, one in enumerate(row.passages):
             mark = " <b>bears it out</b>" if n in best else ""

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from artrag.errors import ModelCallError, RunLockedError, UsageError
 from artrag.evaluation.answering import Answered, measures, quality
 from artrag.evaluation.causes import cause
 from artrag.evaluation.ladder import Ladder, Rung, ladder
-from artrag.evaluation.ladder_page import SHOWN, as_html, as_markdown
+from artrag.evaluation.ladder_markdown import as_markdown
+from artrag.evaluation.ladder_page import SHOWN, as_html
 from artrag.evaluation.questions import Question
 from artrag.index import Index
 from artrag.interfaces import ladder as rooms
@@ -424,6 +426,8 @@ def test_measures_of_others() -> None:
         (words("4 bar"), row("", error="boom"), "failed"),
         (Question("q", "Why?", ()), row("Because."), "answers what is not told"),
         (words("4 bar"), row("9 bar", abstained=True, passages=READ), "wrongly abstained"),
+        (words("4 bar"), row("9 bar", passages=READ, draft="4 bar [1]"), "wrongly refined"),
+        (words("4 bar"), row("9 bar", passages=READ, draft="red"), "retrieved but not used"),
         (words("4 bar"), row("The passages do not say.", passages=READ), "wrongly refused"),
         (words("7 bar"), row("The passages do not say.", passages=READ), "not retrieved"),
         (words("4 bar"), row("2 + 3 = 6, so 6 bar", passages=READ), "wrong calculation"),
@@ -556,8 +560,48 @@ def test_why_every_answer_is_wrong_is_kept(asked: Path, tmp_path: Path) -> None:
 def test_citations_are_checked() -> None:
     rows = {"a": [row("It runs at 4 bar [1]. The moon is made of cheese [1][2].", passages=READ)]}
     asked = [words("4 bar")]
-    shown = as_html(ladder(asked, rows, [Rung("a")]), asked, rows)
+    found = ladder(asked, rows, [Rung("a")])
+    shown = as_html(found, asked, rows)
     assert "<td>1</td><td>1</td><td>3</td><td>33.3</td>" in shown
+    assert "citations: [1] holds, [1] does not hold, [2] does not hold" in shown
+
+
+def test_what_a_router_found_and_where_it_was_right_is_told(asked: Path, tmp_path: Path) -> None:
+    def routed(given: dict[str, Any]) -> dict[str, Any]:
+        odd = int(given["question"].split()[3]) % 2
+        return {"answer": doubled(given["question"]) if odd else "?", "need": "arithmetic" if odd else "retrieval"}
+
+    report = climb([System("routed", RunnableLambda(routed))], asked, tmp_path / "run")
+    needs = report["systems"]["routed"]["needs"]
+    assert needs == {k: {"questions": 12, "quality": v} for k, v in (("arithmetic", 1.0), ("retrieval", 0.0))}
+    assert "<td>routed</td><td>arithmetic</td><td>12</td><td>100.0</td>" in Path(report["page"]).read_text("utf-8")
+    assert "| routed | retrieval | 12 | 0.0 |" in Path(report["markdown"]).read_text("utf-8")
+    again = climb([system("plain", doubled)], asked, tmp_path / "plain")
+    assert again["systems"]["plain"]["needs"] == {} and "What questions need" not in Path(again["page"]).read_text()
+
+
+def test_the_draft_before_a_refinement_is_kept(asked: Path, tmp_path: Path) -> None:
+    def refined(given: dict[str, Any]) -> dict[str, Any]:
+        right = doubled(given["question"])
+        drafts = [{"stage": "draft", "text": right}, {"stage": "refined", "text": "7"}]
+        return {"answer": "7", "candidates": drafts if " 5 " in given["question"] else drafts[1:]}
+
+    one = climb([System("a", RunnableLambda(refined))], asked, tmp_path / "run")["systems"]["a"]
+    assert one["causes"] == {"wrong reasoning": 23, "wrongly refined": 1}
+    rows = [json.loads(line) for line in (tmp_path / "run/answers.jsonl").read_text("utf-8").splitlines()]
+    assert [row["draft"] for row in rows if row["draft"]] == [doubled("How much is 5 and 5?")]
+
+
+def test_markdown_tells_what_the_page_tells(asked: Path, tmp_path: Path) -> None:
+    wrong = system("low", lambda _: "7")
+    first = str(tmp_path / "first")
+    climb([wrong], asked, tmp_path / "first")
+    report = climb([wrong, system("high", doubled, over="low")], asked, tmp_path / "run", against=first)
+    told = Path(report["markdown"]).read_text("utf-8")
+    assert "| quality | 0.0 [0.0, 0.0] | 100.0 [100.0, 100.0] |" in told and "| low | 24 |" in told
+    assert f"## Since {first}" in told and "| low | +0.0 [+0.0, +0.0] |" in told
+    found = replace(rated(low=lambda n: n % 2), about={"judge": "the judge fails its check"})
+    assert "the judge fails its check." in as_markdown(found)
 
 
 def test_the_figure_of_a_large_report_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

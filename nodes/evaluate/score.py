@@ -209,7 +209,16 @@ def _row(system: System, question: Question, made: Any) -> Answered:
         confidence=_confidence(state),
         abstained=bool(state.get("abstained")),
         decision=str(state.get("decision") or ""),
+        draft=_draft(state),
+        need=str(state.get("need") or ""),
     )
+
+
+def _draft(state: Mapping[str, Any]) -> str:
+    """What was said first, where there are further answers to choose from."""
+    candidates = state.get("candidates") or []
+    drafts = [one["text"] for one in candidates if one.get("stage") == "draft"]
+    return str(drafts[0]) if drafts and len(candidates) > 1 else ""
 
 
 def _confidence(state: Mapping[str, Any]) -> float | None:
