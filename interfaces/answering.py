@@ -58,6 +58,9 @@ def answers(
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 where a system is significantly worse than before.")
     ] = False,
+    relevancy: Annotated[
+        bool, typer.Option("--relevancy", help="Measure how near each answer is to its question, by the embedder.")
+    ] = False,
     traces: Annotated[
         bool, typer.Option("--traces", help="Keep a trace of every answer, as a page that the report leads to.")
     ] = False,
@@ -91,7 +94,8 @@ def answers(
     state |= {"traces": True} if traces else {}
     state |= ({"price": list(price)} if price else {}) | ({"tuned": tuned} if tuned else {})
     live = _judge(judge, settings, run)
-    embedder = load_embedder(settings.embedder, local_only=settings.local_only) if live else None
+    near = live or relevancy
+    embedder = load_embedder(settings.embedder, local_only=settings.local_only) if near else None
     state = execute(lambda: wired_evaluate(embedder, live), state, settings, err)
     report = state["report"]
     if langsmith:

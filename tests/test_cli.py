@@ -369,7 +369,8 @@ def test_the_ladder_is_one_json_object_or_a_table_with_a_verdict(
     asked = len(chat.asked)
     said = run(*words, "--index", folder, "--systems", "direct,hybrid,art")
     assert said.code == 0 and "too few" in said.read and "hybrid" in said.out and "report:" in said.out
-    assert len(chat.asked) == asked
+    said = run(*words, "--index", folder, "--systems", "direct,hybrid,art", "--relevancy", "--json")
+    assert len(chat.asked) == asked and 0 < said.json["systems"]["hybrid"]["relevancy"]["value"] <= 1
     message = failed(run(*words, "--systems", "direct,rag", "--json"), 2, "UsageError")
     assert message.startswith("there is no system 'rag' here: there are direct, instructed, reasoned, self-refine")
     gate = (*words, "--index", folder, "--systems", "direct", "--against", tmp_path / "run", "--fail-if-worse")
