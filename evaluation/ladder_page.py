@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from artrag.evaluation.answering import Answered, quality, rouge_l
+from artrag.evaluation.answering import RIGHT, Answered, quality, rouge_l
 from artrag.evaluation.calibration import reliability, risk_coverage
 from artrag.evaluation.intervals import Interval
-from artrag.evaluation.ladder import RIGHT, Figures, Ladder
+from artrag.evaluation.ladder import Figures, Ladder
 from artrag.evaluation.ladder_markdown import as_markdown
 from artrag.evaluation.page import cells, figures, number, page, safe, table, written
 from artrag.evaluation.plots import bars_plot, calibration_plot, frontier_plot, risk_coverage_plot, systems_plot

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from artrag.nodes.simrag import score as score_node
 from artrag.training import answerer
 from artrag.training.answerer import HOW
 from artrag.training.candidates import Span, kind_of, named_by_model, spans
+from artrag.training.claims import statement
 from artrag.training.distractors import distractors
 from artrag.training.fitting import fits, told_already
 from artrag.training.keeping import REASONS, SURE, Pair, Seen, answered, brought_back, fault
 from artrag.training.proposing import Candidate, candidates, pair
-from artrag.training.rounds import round_folder, seconds_of
+from artrag.training.rounds import pair_of, round_folder, seconds_of
 
 TINY = replace(HOW, epochs=1, rate=1e-2, rank=4, batch=2, window=900, evaluations=1)
 ROOMS = "amber blue coral dusky ebony fern gold hazel ivory jade khaki lilac".split()
@@ -133,14 +134,43 @@ def test_a_pair_of_each_kind() -> None:
     assert (short.question, short.answer, short.passage) == ("How heavy is the Alpha Lamp?", "4.5 kg", "lamp#0")
     choice = pair(Candidate(chunk(), span("4.5 kg"), "choice"), "How heavy is the Alpha Lamp?", others)
     assert dict(choice.options)[choice.answer] == "4.5 kg" and len(choice.options) == 4 and choice.span == "4.5 kg"
-    claims = [pair(Candidate(chunk(), span("4.5 kg"), "claim"), "", others, seed=seed) for seed in range(8)]
-    assert {one.answer for one in claims} == {"Yes", "No"}
+    asked = "What is the weight of the Alpha Lamp?"
+    claims = [pair(Candidate(chunk(), span("4.5 kg"), "claim"), asked, others, seed=seed) for seed in range(8)]
+    told = {"Yes": "4.5 kg", "No": "3.5 kg"}
+    assert {one.answer for one in claims} == set(told) and {one.plain for one in claims} == {asked}
     for one in claims:
-        assert one.question.startswith("Is it true that it weighs") and ("4.5 kg" in one.question) == (
-            one.answer == "Yes"
-        )
-    (lonely,) = {pair(Candidate(chunk(), span("XR-9"), "claim"), "", [], seed=seed).answer for seed in range(8)}
-    assert lonely == "Yes"
+        assert one.question == f"Is it true that the weight of the Alpha Lamp is {told[one.answer]}?"
+        assert one.span == "4.5 kg" and pair_of(json.loads(json.dumps(asdict(one)))) == one
+    for of, question, like in (("4.5 kg", "How heavy is the Alpha Lamp?", others), ("XR-9", asked, [])):
+        fallen = pair(Candidate(chunk(), span(of), "claim"), question, like)
+        assert (fallen.kind, fallen.question, fallen.answer) == ("short", question, of)
+        assert pair(Candidate(chunk(), span(of), "claim"), question, like, else_short=False).question == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("How many rats died in Rome?", "12 rats died in Rome"),
+        ("What percentage of rats died?", "12 of rats died"),
+        ("What was the dose for rats?", "the dose for rats was 12"),
+        ("What is used against pain?", "12 is used against pain"),
+        ("Which gene is lost in rats?", "12 is lost in rats"),
+        ("What type of test was used?", "12 was used"),
+        ("What database recorded all cases?", "12 recorded all cases"),
+        ("What could be given instead?", "12 could be given instead"),
+        ("Who visited all rats?", "12 visited all rats"),
+        ("How many rats did they treat?", ""),
+        ("What did they treat?", ""),
+        ("What age was the girl?", ""),
+        ("What is it used for?", ""),
+        ("What infection increases pain and augmented fever?", ""),
+        ("When did it end?", ""),
+        ("How heavy is it?", ""),
+        ("", ""),
+    ],
+)
+def test_a_question_and_its_answer_make_a_statement(question: str, told: str) -> None:
+    assert statement(question, "12") == told
 
 
 def test_phrases_are_asked_for_only_where_little_else_is_and_have_no_wrong_options() -> None:
@@ -153,30 +183,10 @@ def test_phrases_are_asked_for_only_where_little_else_is_and_have_no_wrong_optio
         assert candidates(phrases, "spare parts", kinds={kind: 1.0}, most=5) == []
 
 
-def test_a_title_above_a_sentence_makes_no_claim() -> None:
-    text = "Plan of the lamp study\nVersion 2.0, dated 8 April 2024.\n\nThe lamp was first lit on 9 May 2023."
-    at = [Span(year, text.index(year), "number") for year in ("2024", "2023")]
-    titled, told = (pair(Candidate(chunk(text), one, "claim"), "", []) for one in at)
-    assert titled.question == "" and told.question.startswith("Is it true that the lamp was first lit on 9 May 20")
-    assert told.question.endswith("2023?") == (told.answer == "Yes")
-
-
-def test_marks_that_lead_to_other_works_are_neither_asked_for_nor_claimed() -> None:
+def test_marks_that_lead_to_other_works_are_not_asked_for() -> None:
     text = "Lamps weigh 4.5 kg [12] (Miller and Lee, 1985; Hill et al., 2001), as Hill (68, 69) said."
     assert [one.text for one in spans(text) if one.kind in ("number", "name")] == ["4.5 kg"]
     assert named_by_model("Hill et al\n4.5 kg", text) == [Span("4.5 kg", text.index("4.5"), "number")]
-    told = pair(Candidate(chunk(text), Span("4.5 kg", text.index("4.5"), "number"), "claim"), "", [])
-    assert re.fullmatch(r"Is it true that Lamps weigh \S+ kg, as Hill said\?", told.question)
-    for odd in ("The lamp of 4.5 kg was given to us by prof. Hill.", "Hill of 12 (Lee, 1985) (Ho, 1986) (Li, 2001)."):
-        at = Span("4.5 kg" if "4.5" in odd else "12", odd.index("4.5" if "4.5" in odd else "12"), "number")
-        assert pair(Candidate(chunk(odd), at, "claim"), "", []).question == ""
-
-
-def test_a_claim_begins_like_a_clause() -> None:
-    text = "Germany built lamps of 4.5 kg. Predictors were size 12 or 14. The predictors failed in 1987."
-    at = [Span(one, text.index(one), "number") for one in ("4.5 kg", "12", "1987")]
-    asked = [pair(Candidate(chunk(text), one, "claim"), "", []).question.split()[4] for one in at]
-    assert asked == ["Germany", "predictors", "the"]
 
 
 def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
@@ -198,8 +208,9 @@ def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
         (made("Which lamp weighs 4.5 kg and is by Ann Miller?"), "the answer is in the question"),
         (made("How heavy is the Alpha Lamp?", "9 kg"), "not an answer in its passage"),
         (made("How heavy is the Alpha Lamp?", kind="choice", options=(("A", "4.5 kg"),)), "too few wrong options"),
-        (made("Is it true that the Alpha Lamp weighs 4.5 kg?", kind="claim", answer="Yes"), None),
-        (made("Is it true that they weigh 4.5 kg, all in all?", kind="claim", answer="Yes"), "needs its text"),
+        (made("Is it true that it is 4.5 kg?", kind="claim", answer="Yes", asks="How heavy is the Alpha Lamp?"), None),
+        (made("Is it true that they weigh 9 kg?", kind="claim", asks="How heavy are they all?"), "needs its text"),
+        (made("Is it true that 4.5 kg is?", kind="claim", asks="Who paid 4.5 kg?"), "the answer is in the question"),
         (made("How many participants were enrolled in 1987?"), "needs its text"),
         (made("What are the heaviest ones?"), "needs its text"),
         (made("According to the abstract, how heavy is the Alpha Lamp?"), "needs its text"),

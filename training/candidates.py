@@ -107,11 +107,6 @@ def numbers_of(text: str) -> list[str]:
     return [span.text for span in _matches(_NUMBER, text, "number")]
 
 
-def without_citations(text: str) -> str:
-    """A text without the marks that lead to other works, "[12]" and "(Miller and Lee, 1985)"."""
-    return _CITATION.sub(" ", text)
-
-
 def is_number(text: str) -> bool:
     """Does a span begin with a number?"""
     return bool(_NUMBER.match(text))

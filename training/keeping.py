@@ -70,6 +70,7 @@ class Pair:
         text: the passage.
         context: what situates it.
         options: of "choice", key -> words.
+        asks: the question that a claim answers; else empty.
     """
 
     kind: PairKind
@@ -80,23 +81,27 @@ class Pair:
     text: str
     context: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    asks: str = ""
+
+    @property
+    def plain(self) -> str:
+        """The question that asks for words."""
+        return self.asks or self.question
 
 
 def fault(pair: Pair) -> Reason | None:
     """Why a pair is unusable by itself; None where it is fine."""
-    asked = " ".join(pair.question.split())
-    told = asked.removeprefix(CLAIM_START) if pair.kind == "claim" else asked
+    asked = " ".join(pair.plain.split())
     if not SHORTEST <= len(asked) <= LONGEST or not asked.endswith(("?", "？")) or asked.count("?") > 1:
         return "not one question"
-    if _POINTS.search(told) or _BARE.search(told) or _PRONOUN.search(told) or _EARLY_IT.search(told):
+    if _POINTS.search(asked) or _BARE.search(asked) or _PRONOUN.search(asked) or _EARLY_IT.search(asked):
         return "needs its text"
     if pair.span not in pair.text or not normal_tokens(pair.span):
         return "not an answer in its passage"
-    if pair.kind != "claim":
-        if told_already(asked, pair.span, pair.text):
-            return "the answer is in the question"
-        if not fits(asked, pair.span, pair.text):
-            return "the passage says something else"
+    if told_already(asked, pair.span, pair.text):
+        return "the answer is in the question"
+    if not fits(asked, pair.span, pair.text):
+        return "the passage says something else"
     if pair.kind == "choice" and len(pair.options) < 3:
         return "too few wrong options"
     return None

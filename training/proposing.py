@@ -1,7 +1,6 @@
 """What a model is asked to ask about a passage, and the pairs made of its replies (SimRAG, Section 3.3)."""
 
 import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -11,8 +10,8 @@ from langchain_core.messages import BaseMessage
 from artrag import prompts
 from artrag.index.catalog import StoredChunk
 from artrag.passages import data
-from artrag.text import STOP_WORDS, sentences
-from artrag.training.candidates import Span, apart, named_by_model, spans, without_citations
+from artrag.training.candidates import Span, apart, named_by_model, spans
+from artrag.training.claims import statement
 from artrag.training.distractors import distractors
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
@@ -23,14 +22,8 @@ A_PASSAGE = 5
 OPTIONS = 4
 FEWEST = 2
 """So many are asked for even where the passage has nothing with a name or a number of its own."""
-FEWEST_WORDS = 5
-"""Words that a claim has at least."""
 KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
 """How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
-_UNENDED = re.compile(r"\b(?:prof|dr|al|figs?|vs|e\.g|i\.e|approx|no|ref)\.$", re.IGNORECASE)
-"""A full stop after which a sentence goes on."""
-_HEADED = re.compile(r"\n\s*[A-Z]")
-"""A line that begins anew within a sentence: what stands above is a title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +80,15 @@ def _kind(span: Span, drawn: str) -> PairKind:
     return "short" if span.kind == "phrase" else cast(PairKind, drawn)
 
 
-def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int = 0) -> Pair:
-    """The pair made of the model's question, or of the passage's own sentence for a claim.
+def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int = 0, else_short: bool = True) -> Pair:
+    """The pair made of the model's question; a claim is the statement that answers it, rightly or wrongly.
 
     Args:
         candidate: what is asked for.
-        reply: what the model says to `posing`; not needed for a claim.
+        reply: what the model says to `posing`.
         others: spans of other passages: wrong options are taken from them.
         seed: of the draws.
+        else_short: what no claim can be made of asks for the words; if not, its question is empty.
     """
     chunk, span = candidate.chunk, candidate.span
     draw = random.Random(f"{seed} {chunk.id} {span.text}")  # noqa: S311
@@ -109,32 +103,12 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
         options = tuple((chr(ord("A") + n), text) for n, text in enumerate(texts))
         right = next(key for key, text in options if text == span.text)
         return replace(short, kind="choice", answer=right, options=options)
-    told, at = _sentence(chunk.text, span)
-    holds = not wrong or draw.random() < 0.5
-    claim = _within(chunk.text, told if holds else f"{told[:at]}{wrong[0]}{told[at + len(span.text) :]}")
-    asked = f"{CLAIM_START}{claim}?" if len(claim.split()) >= FEWEST_WORDS else ""
-    return replace(short, kind="claim", question=asked, answer="Yes" if holds else "No")
-
-
-def _sentence(text: str, span: Span) -> tuple[str, int]:
-    """The whole sentence that a span stands in, and where it stands there; empty where it is but a heading or a row."""
-    begin = 0
-    for one in sentences(text):
-        begin = text.index(one, begin)
-        if begin <= span.start < begin + len(one):
-            whole = one.endswith(".") and len(one.split()) >= FEWEST_WORDS and not one.startswith(("|", "#"))
-            whole = whole and not _HEADED.search(one) and not _UNENDED.search(one)
-            return (one, span.start - begin) if whole else ("", 0)
-        begin += len(one)
-    return "", 0
-
-
-def _within(text: str, sentence: str) -> str:
-    """A sentence as a clause: without its full stop, and its first letter small where that is no name's."""
-    first, _, rest = " ".join(without_citations(sentence).split()).rstrip(" .!").replace(" ,", ",").partition(" ")
-    low = first.lower()
-    plain = low in STOP_WORDS or re.search(rf"(?<!\w){re.escape(low)}(?!\w)", text)
-    return f"{low if plain else first} {rest}".strip()
+    holds = draw.random() < 0.5
+    told = statement(question, span.text if holds else wrong[0]) if wrong else ""
+    if not told:
+        return short if else_short else replace(short, question="")
+    answer = "Yes" if holds else "No"
+    return replace(short, kind="claim", question=f"{CLAIM_START}{told}?", answer=answer, asks=question)
 
 
 def sample(chunks: Sequence[StoredChunk], count: int, *, seed: int = 0) -> list[StoredChunk]:

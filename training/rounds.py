@@ -50,7 +50,7 @@ def read_pairs(path: Path) -> list[Pair]:
 def pair_of(row: Mapping[str, Any]) -> Pair:
     """A pair from its line."""
     fields = {name: row[name] for name in ("kind", "question", "answer", "span", "passage", "text", "context")}
-    return Pair(**fields, options=tuple((key, text) for key, text in row["options"]))
+    return Pair(**fields, options=tuple((key, text) for key, text in row["options"]), asks=row.get("asks", ""))
 
 
 def kept_pairs(run: str, until: int) -> list[Pair]:

@@ -2,10 +2,10 @@
 
     python benchmarks/reliability/faults.py --runs 2500
 
-Each run has a seed, a share of failing calls (0 to 0.6) and a deadline. It survives if it ends in time with an answer,
-an abstention or a typed error (`ArtragError`), with values of the types that the state promises, as JSON; and if a
-draft that once stood is not lost. One JSON line: tried, survived, lost (with their seeds), what each graph ended with,
-and how often each fault was drawn.
+Each run has a seed, a share of failing calls (0 to 0.6) and a deadline; every third streams what the model says. It
+survives if it ends in time with an answer, an abstention or a typed error (`ArtragError`), with values of the types
+that the state promises, as JSON; and if a draft that once stood is not lost. One JSON line: tried, survived, lost (with
+their seeds), what each graph ended with, and how often each fault was drawn.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from artrag.nodes import calling
 
 GRAPHS = ("art", "art without passages", "contextual_rag", "routed", "chat")
 DEADLINE = 1.0
+VALUES = "values"
 GRACE = 2.0
 """Seconds of the machine's own that a run may take beyond its deadline: they run side by side on few cores."""
 TYPES = {"answer": str, "confidence": float, "abstained": bool, "decision": str, "candidates": list, "rounds": int}
@@ -63,11 +64,15 @@ async def once(seed: int, *, blocking: bool) -> tuple[str, str, Counter[str]]:
         asked = "What is 3 * 4?" if seed % 7 == 0 else "Which event was most common?"
         earlier = [("human", "Which drug is it about?"), ("ai", "Alphadrug.")] if seed % 2 else []
         inputs: Any = {"messages": [*earlier, ("human", asked)]} if kind == "chat" else {"question": asked}
+        modes = ["values", "messages"] if seed % 3 == 1 else ["values"]  # with messages the model is streamed
         if blocking:
-            seen.extend(graph.stream(inputs, context=context, stream_mode="values"))
+            seen.extend(
+                part for mode, part in graph.stream(inputs, context=context, stream_mode=modes) if mode == VALUES
+            )
         else:
-            async for state in graph.astream(inputs, context=context, stream_mode="values"):
-                seen.append(state)
+            async for mode, part in graph.astream(inputs, context=context, stream_mode=modes):
+                if mode == VALUES:
+                    seen.append(part)
         ended = judge(kind, seen)
     except ArtragError as error:
         ended = (

@@ -6,14 +6,14 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
 
@@ -56,6 +56,12 @@ ODD_TEXTS: dict[str, str] = {
 }
 
 
+TRICKLE, BROKEN = "stream that trickles", "stream that breaks off"
+SLOW = 0.2
+"""Seconds between two pieces of a stream that trickles."""
+LONGEST_STREAMED = 10_000
+
+
 class Dice:
     """Draws what happens to each call; the same seed draws the same."""
 
@@ -96,9 +102,11 @@ class FaultyChat(BaseChatModel):
     def _llm_type(self) -> str:
         return "faulty"
 
-    def _draw(self, messages: Sequence[BaseMessage]) -> tuple[float, Any]:
+    def _draw(self, messages: Sequence[BaseMessage], *more: str) -> tuple[float, Any]:
         self.calls += 1
-        name = self._dice.fault([*ODD_TEXTS, "blocks"])
+        name = self._dice.fault([*ODD_TEXTS, "blocks", *more])
+        if name in more:
+            return 0.0, name
         if name in FAULTS:
             return 0.0, FAULTS[name]()
         if name == "blocks":
@@ -117,6 +125,30 @@ class FaultyChat(BaseChatModel):
         seconds, said = self._draw(messages)
         await asyncio.sleep(seconds)
         return self._said(said)
+
+    def _stream(self, messages: list[BaseMessage], *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        for seconds, piece in self._pieces(messages):
+            time.sleep(seconds)
+            yield piece
+
+    async def _astream(self, messages: list[BaseMessage], *_: Any, **__: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for seconds, piece in self._pieces(messages):
+            await asyncio.sleep(seconds)
+            yield piece
+
+    def _pieces(self, messages: list[BaseMessage]) -> Iterator[tuple[float, ChatGenerationChunk]]:
+        """What is streamed, each piece after so many seconds."""
+        seconds, said = self._draw(messages, TRICKLE, BROKEN)
+        if isinstance(said, Exception):
+            raise said
+        between = SLOW if said == TRICKLE else 0.0
+        whole = "Nausea is common [1]." if said in (TRICKLE, BROKEN) else said
+        pieces = [whole] if isinstance(whole, list) or len(whole) > LONGEST_STREAMED else whole.split(" ")
+        for n, piece in enumerate(pieces):
+            if said == BROKEN and n:
+                raise ConnectionResetError("connection reset by peer in the middle of a reply")
+            text = piece if isinstance(piece, list) or n == len(pieces) - 1 else f"{piece} "
+            yield seconds if n == 0 else between, ChatGenerationChunk(message=AIMessageChunk(content=text))
 
     @staticmethod
     def _said(said: Any) -> ChatResult:

@@ -52,8 +52,7 @@ def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any
         left = {place: one for place, one in enumerate(pairs) if place not in reasons}
         run.tell(f"{len(left)} of {len(pairs)} pairs pass the rules")
         reasons |= yield Call(_not_found, None, (Path(state["index"]), embedder, left, run))
-        # A claim is its passage's own sentence, or that with another word in it: nobody need be asked whether it holds.
-        asked = {n: one for n, one in left.items() if n not in reasons and one.kind != "claim"}
+        asked = {n: one for n, one in left.items() if n not in reasons}
         chat = yield Call(opened, None, (teacher,))
         wanted = yield Call(_asking, None, (asked,))
         said = yield from replies(chat, folder / ANSWERED, wanted, run)
@@ -89,7 +88,7 @@ def _not_found(index: Path, embedder: Embeddings, pairs: Mapping[int, Pair], run
     with closing(Index.open(index, embedder=embedder)) as opened_index:
         k = max(1, min(TOP_K, opened_index.manifest.chunks // 4))
         for done, (place, one) in enumerate(pairs.items()):
-            found = [(hit.id, hit.text) for hit in opened_index.search(one.question, k=k)]
+            found = [(hit.id, hit.text) for hit in opened_index.search(one.plain, k=k)]
             if not brought_back(one, found):
                 reasons[place] = "retrieval does not bring it back"
             if done % 20 == 0:
@@ -106,10 +105,10 @@ def _unsure(chat: Any, pairs: Mapping[int, Pair], prompts_of: Mapping[str, list[
 
 
 def _asking(pairs: Mapping[int, Pair]) -> dict[str, list[BaseMessage]]:
-    """The prompts that ask for an answer from the passage, without the options."""
+    """The prompts that ask for an answer from the passage, of a claim and of options for the words themselves."""
     prompt = prompts.load("answer")
     shown = {n: numbered([Document(one.text, metadata={"context": one.context})]) for n, one in pairs.items()}
-    return {str(n): prompt.format_messages(passages=shown[n], question=one.question) for n, one in pairs.items()}
+    return {str(n): prompt.format_messages(passages=shown[n], question=one.plain) for n, one in pairs.items()}
 
 
 def _write(folder: Path, number: int, pairs: list[Pair], reasons: Mapping[int, Reason]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def propose(teacher: Runnable[Any, Any]) -> Runnable[Any, Any]:
         found = yield Call(_candidates, None, (chosen, named, state["kinds"], number))
         wanted = yield Call(_posings, None, (found,))
         posed = yield from replies(chat, folder / POSED, wanted, run)
-        count = yield Call(_write, None, (folder / PROPOSED, found, posed, others, number))
+        else_short = bool(state["kinds"].get("short"))
+        count = yield Call(_write, None, (folder / PROPOSED, found, posed, others, number, else_short))
         run.tell(f"{count} pairs from {len(chosen)} passages")
         return {"round": number, "proposed": count}
 
@@ -70,7 +71,7 @@ def _extractions(chosen: list[StoredChunk]) -> dict[str, list[BaseMessage]]:
 
 
 def _posings(found: list[Candidate]) -> dict[str, list[BaseMessage]]:
-    return {_name(one): posing(one) for one in found if one.kind != "claim"}
+    return {_name(one): posing(one) for one in found}
 
 
 def _candidates(
@@ -79,9 +80,12 @@ def _candidates(
     return [one for chunk in chosen for one in candidates(chunk, named.get(chunk.id, ""), kinds=kinds, seed=seed)]
 
 
-def _write(path: Path, found: list[Candidate], posed: dict[str, str], others: list[Span], seed: int) -> int:
-    write_pairs(path, [asdict(pair(one, posed.get(_name(one), ""), others, seed=seed)) for one in found])
-    return len(found)
+def _write(
+    path: Path, found: list[Candidate], posed: dict[str, str], others: list[Span], seed: int, else_short: bool
+) -> int:
+    made = [pair(one, posed.get(_name(one), ""), others, seed=seed, else_short=else_short) for one in found]
+    write_pairs(path, [asdict(one) for one in made])
+    return len(made)
 
 
 def _name(one: Candidate) -> str:
