@@ -216,6 +216,16 @@ def test_a_run_is_compared_with_an_earlier_one_over_the_same_questions(asked: Pa
         climb([system("z", doubled)], asked, tmp_path / "third", against=str(first))
 
 
+def test_questions_that_are_asked_twice_are_told(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"q{n}", "question": f"How much is {n % 23} and {n % 23}?", "answer": 2 * (n % 23)} for n in range(24)
+    ]
+    given: Any = {"questions": str(json_lines(tmp_path / "twice.jsonl", rows)), "run": str(tmp_path / "run")}
+    graph = build_evaluate([system("a", doubled)]).compile()
+    told = [part["message"] for part in graph.stream(given, stream_mode="custom")]
+    assert any("1 questions were asked further up, such as 'q23'" in message for message in told)
+
+
 def test_fewer_than_20_questions_are_no_loss_either(tmp_path: Path) -> None:
     rows = [{"id": f"q{n}", "question": f"How much is {n} and {n}?", "answer": 2 * n} for n in range(19)]
     questions = json_lines(tmp_path / "few.jsonl", rows)

@@ -9,7 +9,7 @@ from langchain_core.runnables import Runnable
 from artrag.errors import UsageError
 from artrag.evaluation.against import earlier_of
 from artrag.evaluation.ladder_page import check_libraries
-from artrag.evaluation.questions import Question, read_questions
+from artrag.evaluation.questions import Question, groups, read_questions
 from artrag.formats import begin_run
 from artrag.nodes.node import Run, node
 from artrag.state import EvaluateState
@@ -34,9 +34,23 @@ def plan() -> Runnable[Any, Any]:
         questions = yield Call(read_questions, None, (Path(state["questions"]),))
         yield Call(_check, None, (state, questions))
         run.tell(f"{len(questions)} questions")
+        if again := _again(questions):
+            run.tell(
+                f"{len(again)} questions were asked further up, such as {again[0]!r}: in the intervals they count as one"
+            )
         return {"judge": "", "report": {}}
 
     return node("plan", body)
+
+
+def _again(questions: Sequence[Question]) -> list[str]:
+    """Ids of the questions that stand there a second time."""
+    first: dict[str, str] = {}
+    return [
+        one.id
+        for one, group in zip(questions, groups(questions), strict=True)
+        if first.setdefault(group, one.id) != one.id
+    ]
 
 
 def _check(state: EvaluateState, questions: Sequence[Question]) -> None:
