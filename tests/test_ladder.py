@@ -223,7 +223,7 @@ def test_questions_that_are_asked_twice_are_told(tmp_path: Path) -> None:
     given: Any = {"questions": str(json_lines(tmp_path / "twice.jsonl", rows)), "run": str(tmp_path / "run")}
     graph = build_evaluate([system("a", doubled)]).compile()
     told = [part["message"] for part in graph.stream(given, stream_mode="custom")]
-    assert any("1 questions were asked further up, such as 'q23'" in message for message in told)
+    assert any("asked further up already: 1, such as 'q23'" in message for message in told)
 
 
 def test_fewer_than_20_questions_are_no_loss_either(tmp_path: Path) -> None:

@@ -35,9 +35,7 @@ def plan() -> Runnable[Any, Any]:
         yield Call(_check, None, (state, questions))
         run.tell(f"{len(questions)} questions")
         if again := _again(questions):
-            run.tell(
-                f"{len(again)} questions were asked further up, such as {again[0]!r}: in the intervals they count as one"
-            )
+            run.tell(f"asked further up already: {len(again)}, such as {again[0]!r}; intervals count them as one")
         return {"judge": "", "report": {}}
 
     return node("plan", body)
