@@ -47,6 +47,8 @@ def main() -> None:
     given = parser.parse_args()
     folder = round_folder(given.run, given.round)
     kept, proposed = read_pairs(folder / KEPT), read_pairs(folder / PROPOSED)
+    if not kept:
+        parser.error(f"{folder} kept no pair")
     drawn = sorted(kept, key=lambda one: sha256(key(one.question, one.answer).encode()).digest())[:DRAWN]
     known = [row for _, row in read_rows(given.labels)] if given.labels.exists() else []
     labels = {key(row["question"], row["answer"]): row["right"] for row in known}

@@ -351,4 +351,8 @@ def _table(found: dict[str, Any]) -> Table:
             table.add_row(name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
     for name, limit in (found.get("thresholds") or {}).items():
         table.add_row(name, f"{limit:.3f}", "chosen")
+    for name, loss in (found.get("losses") or {}).items():
+        table.add_row(f"loss, {name}", f"{loss:.4f}", "")
+    for name, count in (found.get("rows") or {}).items():
+        table.add_row(f"rows, {name}", f"{count:,}", "")
     return table

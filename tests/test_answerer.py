@@ -247,6 +247,16 @@ def test_distractors_are_near_and_do_not_answer() -> None:
     assert len({one.cites for one in made[:-1]}) > 1 and with_distractors(twice, 0) == twice
 
 
+def test_a_verdict_is_told_apart_by_what_it_rests_on() -> None:
+    asked = Example("answer", "Is it true that lamp 1 has 9 bulbs?", ("No",), (("Lamp 1 has 12 bulbs.", ""),), (1,))
+    denying, same = ("There is no lamp 1 here.", ""), ("Another lamp 1 has 12 bulbs.", "")
+    made = [
+        with_distractors([replace(asked, span="12 bulbs")], 2, among=[denying, same], seed=n)[0].passages
+        for n in range(9)
+    ]
+    assert any(denying in shown for shown in made) and not any(same in shown for shown in made)
+
+
 def test_distractors_come_from_further_passages_too() -> None:
     asked = [Example("answer", "Where is the red lamp?", ("in room 7",), (("The red lamp is in room 7.", "a"),), (1,))]
     near, right, far = ("The red lamp is old.", "b"), ("A red lamp is in room 7.", "c"), ("Nothing else.", "d")

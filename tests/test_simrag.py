@@ -22,13 +22,14 @@ from artrag.nodes.simrag import finetune as finetune_node
 from artrag.nodes.simrag import score as score_node
 from artrag.training import answerer
 from artrag.training.answerer import HOW
+from artrag.training.answerer_sets import load_examples
 from artrag.training.candidates import Span, kind_of, named_by_model, spans
 from artrag.training.claims import statement
 from artrag.training.distractors import distractors
 from artrag.training.fitting import fits, told_already
 from artrag.training.keeping import REASONS, SURE, Pair, Seen, answered, brought_back, fault
 from artrag.training.proposing import Candidate, candidates, pair
-from artrag.training.rounds import pair_of, round_folder, seconds_of
+from artrag.training.rounds import example_of, pair_of, parted, round_folder, seconds_of
 
 TINY = replace(HOW, epochs=1, rate=1e-2, rank=4, batch=2, window=900, evaluations=1)
 ROOMS = "amber blue coral dusky ebony fern gold hazel ivory jade khaki lilac".split()
@@ -157,6 +158,7 @@ def test_a_pair_of_each_kind() -> None:
         ("Which gene is lost in rats?", "12 is lost in rats"),
         ("What type of test was used?", "12 was used"),
         ("What database recorded all cases?", "12 recorded all cases"),
+        ("What is pain?", "12 is pain"),
         ("What could be given instead?", "12 could be given instead"),
         ("Who visited all rats?", "12 visited all rats"),
         ("How many rats did they treat?", ""),
@@ -171,6 +173,11 @@ def test_a_pair_of_each_kind() -> None:
 )
 def test_a_question_and_its_answer_make_a_statement(question: str, told: str) -> None:
     assert statement(question, "12") == told
+
+
+def test_a_statement_says_its_words_once_and_in_their_order() -> None:
+    assert statement("How many patients were seen?", "12 patients") == "12 patients were seen"
+    assert statement("What is COVID?", "a disease") == "COVID is a disease"
 
 
 def test_phrases_are_asked_for_only_where_little_else_is_and_have_no_wrong_options() -> None:
@@ -238,6 +245,10 @@ def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
         ("What was the dose for rats?", "3.5 mg", "The dose was 3.5 mg for rats and 4.0 mg for mice.", False),
         ("What was the dose for rats?", "3.5 mg", "The dose was 3.5 mg for rats on 3 days.", True),
         ("How many rats were there?", "12", "There were 12 rats and 14 mice.", True),  # told apart by what is counted
+        ("How many lamps shone?", "20", "It was 2020. Lamps shone for 20.5 days.", False),
+        ("How many lamps shone?", "20", "It was 2020. In all, 20 lamps shone.", True),
+        ("How many operations were there?", "12 operations", "There were 12 operations.", True),
+        ("How many patients came?", "30", "Since 1930 patients came until 30 June 2011.", False),
         ("What is the name of the dose?", "3.5 mg", "The dose was 3.5 mg.", False),
         ("Wie viele Lampen leuchten?", "12", "Alle 12 brennen.", True),
         ("灯有多重？ what", "4.5 kg", "它重 4.5 kg。", True),
@@ -349,6 +360,31 @@ def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_
     assert (tmp_path / "run/answerer").exists() == (found["decision"] == "ship")
     assert load_chat(str(first / "answerer")).invoke("x") is not None
     assert found["usage"]["propose"]["calls"] == 12 + 41
+
+
+def test_several_processes_are_refused(simrag: Simrag, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"train answerer RUN/round-1/kept.jsonl"):
+        simrag()
+
+
+def test_what_was_kept_is_what_an_answerer_is_trained_on(tmp_path: Path) -> None:
+    claim = made("Is it true that it is 9 kg?", kind="claim", answer="No", asks="How heavy is the Alpha Lamp?")
+    choice = made("How heavy is the Alpha Lamp?", kind="choice", answer="A", options=(("A", "4.5 kg"), ("B", "9 kg")))
+    path = json_lines(tmp_path / "kept.jsonl", [asdict(claim), asdict(choice)])
+    examples, counts = load_examples(path)
+    assert counts == {"simrag": 2} and examples == [example_of(claim), example_of(choice)]
+    assert [one.completion for one in examples] == ["No [1]", "A. 4.5 kg [1]"] and examples[0].span == "4.5 kg"
+
+
+def test_no_question_serves_for_two_parts_in_another_form() -> None:
+    pairs = [
+        made("How heavy is the Alpha Lamp?", passage=f"lamp#{n}", kind=kind, asks=asks)
+        for n in range(14)
+        for kind, asks in (("short", ""), ("claim", "How heavy is the Alpha Lamp?"))
+    ]
+    parts = parted([replace(one, question="Is it true?") if one.asks else one for one in pairs], test=True)
+    assert len(parts.train) == 20 and parts.dev == parts.test == []
 
 
 def test_a_run_goes_on_and_pays_for_nothing_twice(simrag: Simrag, tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ class Example:
     options: tuple[tuple[str, str], ...] = ()
     source: str = ""
     """Where it comes from; a part says of each source how many examples it learned from."""
+    span: str = ""
+    """Words of the passage that a verdict rests on."""
 
     @property
     def completion(self) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from artrag.errors import PredictionsError, TrainingDataError
+from artrag.evaluation.questions import VERDICTS
 from artrag.evaluation.rows import read_rows
 from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
 from artrag.training.answerer_data import Example, example
+from artrag.training.rounds import example_of, pair_of
 
 NEAR = 8
 """Distractors are drawn from so many passages that BM25 finds nearest to the question."""
@@ -70,7 +72,7 @@ def with_distractors(
     """Questions about one passage, with up to `most` others beside it, at any place among them.
 
     How many is drawn for each passage: all questions about it see the same ones, and can be read together. The others
-    are near it by BM25, and hold none of the answers.
+    are near it by BM25, and hold none of the answers, nor what a verdict rests on.
 
     Args:
         examples: of any task; only answers from one passage are changed.
@@ -90,8 +92,9 @@ def with_distractors(
         assert found is not None
         words = tokenize(" ".join(one.question for one in asked))
         others = [known[row] for row, _ in found.top(words, NEAR + 1) if known[row] != passage]
-        told = {dict(one.options).get(one.answers[0], one.answers[0]).strip() for one in asked}
-        answers = [re.compile(rf"(?<!\w){re.escape(text)}(?!\w)", re.IGNORECASE) for text in told - {""}]
+        told = {(one.span or dict(one.options).get(one.answers[0], one.answers[0])).strip() for one in asked}
+        told = {text for text in told if text and text.lower() not in VERDICTS}
+        answers = [re.compile(rf"(?<!\w){re.escape(text)}(?!\w)", re.IGNORECASE) for text in told]
         others = [other for other in others if not any(answer.search(other[0]) for answer in answers)]
         together = [passage, *draw.sample(others, min(len(others), draw.randint(0, most)))]
         draw.shuffle(together)
@@ -248,6 +251,7 @@ def _has(*fields: str) -> Callable[[Row], bool]:
 
 _LAYOUTS: tuple[Layout, ...] = (
     ("artrag", _has("task"), lambda row: iter([example(row)])),
+    ("simrag", _has("kind", "question", "span", "passage", "text"), lambda row: iter([example_of(pair_of(row))])),
     ("squad", _has("question", "context", "answers"), _squad),
     (
         "drop",

@@ -36,10 +36,18 @@ def statement(question: str, answer: str) -> str:
         return ""
     what = found["what"]
     if found.re is _COUNT:
-        return f"{answer} {what}"
+        return _joined(answer, what)
     if found.re is _IS:
-        return f"{what} {found['verb']} {answer}" if _NAMED.match(what) else f"{answer} {found['verb']} {what}"
+        named = _NAMED.match(what) or _NAMED.match(answer)  # "What is COVID?" with "a disease": COVID is a disease
+        return f"{what} {found['verb']} {answer}" if named else f"{answer} {found['verb']} {what}"
     told = _VERB.match(what)
     if told:
         return "" if _TURNED.match(told["told"]) else f"{answer} {told['told']}"
     return f"{answer} {what}" if asked.lower().startswith("who ") else ""
+
+
+def _joined(answer: str, what: str) -> str:
+    """A count and what is counted, which both may name: "12 patients" and "patients were seen"."""
+    said, counted = answer.split(), what.split()
+    same = next((n for n in range(min(len(said), len(counted)), 0, -1) if said[-n:] == counted[:n]), 0)
+    return " ".join([*said, *counted[same:]])

@@ -17,6 +17,7 @@ _ASKS = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how)\b", re.I
 _NEGATION = re.compile(r"\b(?:not|no|never|none|without|neither|nor|lack\w*|\w+n['’]t)\b", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:percentages?|proportion)\b", re.IGNORECASE)
 _COUNT = re.compile(r"^how many\b", re.IGNORECASE)
+_SHARE_ITSELF = re.compile(r"%|\bper ?cent\b", re.IGNORECASE)
 _OF_SHARE = re.compile(r"^\s?(?:%|per ?cent)", re.IGNORECASE)
 _MONTH = re.compile(r"^ (?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
 _FIGURE = re.compile(
@@ -52,13 +53,14 @@ def fits(question: str, answer: str, passage: str) -> bool:
     if _NAMES.search(question):
         return False
     spoken = sentences(passage)
-    places = [(n, one) for n, one in enumerate(spoken) if answer in one]
+    whole = re.compile(rf"(?<![\w.,]){re.escape(answer)}(?![\w])(?![.,]\d)")  # the 20 of 2020 and of 20.5 is none
+    places = [(n, one, found) for n, one in enumerate(spoken) for found in whole.finditer(one)]
     return any(
-        _right_form(question, answer, one)
+        _right_form(question, answer, one[found.end() :])
         and not _one_of_several(answer, one)
         and bool(_NEGATION.search(question)) == bool(_NEGATION.search(one))
         and _known(question, f"{spoken[n - 1]} {one}" if n and _LEANS.search(one) else one)
-        for n, one in places
+        for n, one, found in places
     )
 
 
@@ -72,9 +74,8 @@ def told_already(question: str, answer: str, passage: str) -> bool:
     return at >= 0 and len(named & set(terms(question))) >= 2
 
 
-def _right_form(question: str, answer: str, sentence: str) -> bool:
-    after = sentence[sentence.index(answer) + len(answer) :]
-    share = bool(_OF_SHARE.search(after)) or "%" in answer or "per" in answer.lower()
+def _right_form(question: str, answer: str, after: str) -> bool:
+    share = bool(_OF_SHARE.search(after) or _SHARE_ITSELF.search(answer))
     if _SHARE.search(question):
         return share
     if _COUNT.search(question):

@@ -76,12 +76,12 @@ def parted(pairs: Sequence[Pair], *, test: bool) -> Parts:
     size = max(1, len(names) // HELD)
     held = names[:size], names[size : 2 * size] if test else []
     train = [one for one in pairs if one.passage not in held[0] and one.passage not in held[1]]
-    asked = {normal_question(one.question) for one in train}
+    asked = {normal_question(one.plain) for one in train}
     dev, own = (
-        [one for one in pairs if one.passage in side and normal_question(one.question) not in asked] for side in held
+        [one for one in pairs if one.passage in side and normal_question(one.plain) not in asked] for side in held
     )
-    known = {normal_question(one.question) for one in dev}
-    return Parts(train, dev, [one for one in own if normal_question(one.question) not in known])
+    known = {normal_question(one.plain) for one in dev}
+    return Parts(train, dev, [one for one in own if normal_question(one.plain) not in known])
 
 
 def seconds_of(run: str, number: int) -> dict[str, float]:
@@ -101,4 +101,4 @@ def seconds_of(run: str, number: int) -> dict[str, float]:
 def example_of(one: Pair) -> Example:
     """What an answerer learns from a pair; its passage is yet alone."""
     options = one.options if one.kind == "choice" else ()
-    return Example("answer", one.question, (one.answer,), ((one.text, one.context),), (1,), options)
+    return Example("answer", one.question, (one.answer,), ((one.text, one.context),), (1,), options, span=one.span)

@@ -21,8 +21,8 @@ SHIPPED = "answerer"
 def conclude() -> Runnable[Any, Any]:
     """A node that copies an answerer that is better to `<run>/answerer`, and writes `report.html` and `report.json`.
 
-    Reads `run`, `round`, `kept`, `decision`, `scores`; writes `outcome`: `decision`, `why`, `answerer` (its folder, or
-    empty) and `report`.
+    Reads `run`, `round`, `kept`, `decision`, `scores`, `usage`; writes `outcome`: `decision`, `why`, `answerer` (its
+    folder, or empty) and `report`.
     """
 
     def body(state: SimragState, run: Run) -> Steps[dict[str, Any]]:
@@ -64,7 +64,7 @@ def _conclude(state: SimragState) -> dict[str, Any]:
             _rows(last / REJECTED),
         )
     )
-    write_json(folder / "report.json", outcome | {"rounds": rounds})
+    write_json(folder / "report.json", outcome | {"rounds": rounds, "usage": state["usage"]})
     return outcome
 
 

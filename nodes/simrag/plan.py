@@ -1,5 +1,6 @@
 """plan: check what a SimRAG run is given, and fill in what is not."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def plan() -> Runnable[Any, Any]:
     begins `round`, `scores` and `decision`.
 
     Raises:
-        UsageError: a kind of question is unknown, or the run is not named.
+        UsageError: a kind of question is unknown, the run is not named, or this is one of several processes.
         UsageError: a line of the held-out questions is none.
         FormatError: the folder of the run cannot be gone on with.
     """
@@ -33,6 +34,11 @@ def plan() -> Runnable[Any, Any]:
     def body(state: SimragState, run: Run) -> Steps[dict[str, Any]]:
         if not state.get("run"):
             raise UsageError("no run is named: give a folder that everything goes into")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                "several processes would write to one run: start SimRAG as one process, then train on all of them with "
+                "'accelerate launch artrag train answerer RUN/round-1/kept.jsonl'"
+            )
         kinds = dict(state.get("kinds") or KINDS)
         if unknown := kinds.keys() - KINDS.keys():
             raise UsageError(f"there are no questions of the kind {min(unknown)!r}: there are {', '.join(KINDS)}")

@@ -83,7 +83,7 @@ def _held_out(state: SimragState) -> tuple[list[Question], int]:
     seen = {normal_question(one.question) for one in mixed}
     if state.get("questions"):
         held = read_questions(Path(state["questions"]))
-        seen |= {normal_question(one.question) for one in pairs}
+        seen |= {normal_question(text) for one in pairs for text in (one.question, one.plain)}
     else:
         held = of_pairs(parted(pairs, test=True).test)
     clean = without(held, seen)
