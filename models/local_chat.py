@@ -375,7 +375,7 @@ class LocalChat(BaseChatModel):
         return [float(p) for p in torch.softmax(logits[first], dim=0)]
 
     def likelihood(self, messages: Any, answer: str) -> float:
-        """How likely the model answers with these words, and perhaps more after them: 0 to 1."""
+        """How likely the model answers with these words, a token: the geometric mean, 0 to 1."""
         import torch
 
         inputs = self._inputs(convert_to_messages(messages), self.max_tokens)["input_ids"]
@@ -383,7 +383,7 @@ class LocalChat(BaseChatModel):
         with self._serving.alone(), torch.inference_mode():
             ids = torch.cat([inputs, said], dim=1)
             logits = self._model(ids, logits_to_keep=said.shape[1] + 1).logits[0, :-1].float()
-        return float(logits.log_softmax(-1).gather(1, said[0][:, None]).sum().exp())
+        return float(logits.log_softmax(-1).gather(1, said[0][:, None]).mean().exp())
 
 
 def place() -> tuple[str, Any]:

@@ -37,7 +37,7 @@ def replies(chat: Any, path: Path, wanted: Mapping[str, Sequence[BaseMessage]], 
     said: dict[str, str] = yield Call(_said, None, (path,))
     ledger: Ledger = yield Call(Ledger.open, None, (path,))
     try:
-        keys = {name: _key(chat, messages) for name, messages in wanted.items()}
+        keys = {name: key_of(chat, messages) for name, messages in wanted.items()}
         left = [name for name, key in keys.items() if key not in said]
 
         last = time.monotonic()
@@ -65,7 +65,8 @@ def _said(path: Path) -> dict[str, str]:
     return {row["key"]: row["said"] for row in read_lines(path)}
 
 
-def _key(chat: Any, messages: Sequence[BaseMessage]) -> str:
+def key_of(chat: Any, messages: Sequence[BaseMessage]) -> str:
+    """What is known again: the model and the words."""
     names = (getattr(chat, name, None) for name in ("name_or_path", "model_name", "model"))
     model = next((name for name in names if isinstance(name, str)), type(chat).__name__)
     return sha256(repr((model, [(message.type, message.text) for message in messages])).encode()).hexdigest()[:24]

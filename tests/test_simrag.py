@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fakes import AnsweringChat, HashedWords, json_lines, tiny_matrices
@@ -26,8 +26,8 @@ from artrag.training.answerer_sets import load_examples
 from artrag.training.candidates import Span, kind_of, named_by_model, spans
 from artrag.training.claims import statement
 from artrag.training.distractors import distractors
-from artrag.training.fitting import fits, told_already
-from artrag.training.keeping import REASONS, SURE, Pair, Seen, answered, brought_back, fault
+from artrag.training.fitting import saying, told_already
+from artrag.training.keeping import ASKED, REASONS, Pair, Seen, answered, brought_back, fault
 from artrag.training.proposing import Candidate, candidates, pair
 from artrag.training.rounds import example_of, pair_of, parted, round_folder, seconds_of
 
@@ -255,7 +255,7 @@ def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
     ],
 )
 def test_a_question_fits_its_sentence(question: str, answer: str, passage: str, good: bool) -> None:
-    assert fits(question, answer, passage) is good
+    assert bool(saying(question, answer, passage)) is good
 
 
 def test_what_the_question_tells_is_no_answer() -> None:
@@ -401,19 +401,26 @@ def test_a_run_goes_on_and_pays_for_nothing_twice(simrag: Simrag, tmp_path: Path
     assert other["kept"] < whole["kept"] and (tmp_path / "run/round-1/answerer" / ADAPTER).stat().st_mtime_ns > weights
 
 
-class SureChat(AnsweringChat):
-    """Tells how likely its answers are: years it knows, guards it guesses."""
+class WeighingChat(AnsweringChat):
+    """Tells how likely its words are: it would ask for years, and hardly for guards."""
+
+    weighed: ClassVar[list[str]] = []
 
     def likelihood(self, messages: Any, answer: str) -> float:
-        assert messages[-1].text.rstrip().endswith("?")
-        return SURE if answer.isdigit() else SURE - 0.01
+        prompt = messages[-1].text
+        self.weighed.append(prompt)
+        assert answer.endswith("?") and "Nobody knows more" not in prompt  # the answer's sentence alone
+        return ASKED if "year" in answer else ASKED - 0.01
 
 
-def test_what_the_teacher_only_guesses_is_dropped(simrag: Simrag, tmp_path: Path) -> None:
-    found = simrag(SureChat(teacher().said()), kinds={"short": 1.0})
+def test_what_the_teacher_would_not_ask_of_the_sentence_is_dropped(simrag: Simrag, tmp_path: Path) -> None:
+    WeighingChat.weighed.clear()
+    found = simrag(WeighingChat(teacher().said()), kinds={"short": 1.0})
     kept = [row for _, row in read_rows(tmp_path / "run/round-1/kept.jsonl")]
-    assert found["kept"] == found["rejected"]["the model is not sure of it"] == 12
-    assert all(row["answer"].isdigit() for row in kept)
+    assert found["kept"] == found["rejected"]["the model would ask otherwise"] == 12
+    assert all(row["answer"].isdigit() for row in kept) and len(WeighingChat.weighed) == 24
+    assert simrag(WeighingChat(teacher().said()), kinds={"short": 1.0})["kept"] == 12
+    assert len(WeighingChat.weighed) == 24, "weighed again"
 
 
 def test_a_teacher_that_talks_nonsense_ends_clearly(simrag: Simrag, tmp_path: Path) -> None:

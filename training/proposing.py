@@ -13,6 +13,7 @@ from artrag.passages import data
 from artrag.training.candidates import Span, apart, named_by_model, spans
 from artrag.training.claims import statement
 from artrag.training.distractors import distractors
+from artrag.training.fitting import saying
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
 SHORTEST_CHUNK = 200
@@ -44,6 +45,12 @@ def posing(candidate: Candidate) -> list[BaseMessage]:
     """The prompt that asks for a question to a candidate."""
     context, passage, answer = map(data, (candidate.chunk.context, candidate.chunk.text, candidate.span.text))
     return prompts.load("pose").format_messages(context=context, passage=passage, answer=answer)
+
+
+def posing_again(one: Pair) -> list[BaseMessage]:
+    """The prompt that asks for a pair's answer once more, of its own sentence alone."""
+    told = data(saying(one.plain, one.span, one.text) or one.text)
+    return prompts.load("pose").format_messages(context="", passage=told, answer=data(one.span))
 
 
 def candidates(

@@ -14,7 +14,7 @@ from artrag.ledger import read_lines
 from artrag.training.answerer_data import Example
 from artrag.training.keeping import Pair
 
-EXTRACTED, POSED, ANSWERED = "extracted.jsonl", "posed.jsonl", "answered.jsonl"
+EXTRACTED, POSED, LIKELY, ANSWERED = "extracted.jsonl", "posed.jsonl", "likely.jsonl", "answered.jsonl"
 PROPOSED, KEPT, REJECTED = "proposed.jsonl", "kept.jsonl", "rejected.jsonl"
 PART = "answerer"
 ROUND, SCORES, TRAINED = "round.json", "scores.json", "trained.json"
@@ -87,7 +87,7 @@ def parted(pairs: Sequence[Pair], *, test: bool) -> Parts:
 def seconds_of(run: str, number: int) -> dict[str, float]:
     """What a round took, in seconds: to `propose` pairs, to `keep` some of them, to `train`; kills or none."""
     folder = round_folder(run, number)
-    asked = {"propose": (EXTRACTED, POSED), "keep": (ANSWERED,)}
+    asked = {"propose": (EXTRACTED, POSED), "keep": (LIKELY, ANSWERED)}
     took = {
         what: sum(row.get("seconds", 0.0) for name in names for row in read_lines(folder / name))
         for what, names in asked.items()

@@ -1,5 +1,6 @@
 """keep: drop the pairs that are of no use, each with its reason."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,21 +10,24 @@ from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
 from artrag import prompts
 from artrag.index.store import Index
-from artrag.nodes.asking_all import replies
+from artrag.ledger import Ledger, read_lines
+from artrag.nodes.asking_all import key_of, replies
 from artrag.nodes.node import Run, node
 from artrag.nodes.situating import opened
 from artrag.passages import numbered, own_words
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
-from artrag.training.keeping import SURE, Pair, Reason, Seen, answered, brought_back, fault
+from artrag.training.keeping import ASKED, Pair, Reason, Seen, answered, brought_back, fault
+from artrag.training.proposing import posing_again
 from artrag.training.rounds import (
     ANSWERED,
     KEPT,
+    LIKELY,
     PROPOSED,
     REJECTED,
     ROUND,
@@ -40,7 +44,7 @@ TOP_K = 10
 
 
 def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any]:
-    """A node that keeps the pairs which pass every check: by rule, by retrieval, and by the teacher's own answer.
+    """A node that keeps the pairs which pass every check: by rule, by retrieval, and by the teacher's own words.
 
     Reads `run`, `index`, `round`; writes `kept` and `rejected`, a count a reason.
     """
@@ -52,8 +56,10 @@ def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any
         left = {place: one for place, one in enumerate(pairs) if place not in reasons}
         run.tell(f"{len(left)} of {len(pairs)} pairs pass the rules")
         reasons |= yield Call(_not_found, None, (Path(state["index"]), embedder, left, run))
-        asked = {n: one for n, one in left.items() if n not in reasons}
         chat = yield Call(opened, None, (teacher,))
+        found = {n: one for n, one in left.items() if n not in reasons}
+        reasons |= yield Call(_otherwise, None, (chat, folder / LIKELY, found, run))
+        asked = {n: one for n, one in found.items() if n not in reasons}
         wanted = yield Call(_asking, None, (asked,))
         said = yield from replies(chat, folder / ANSWERED, wanted, run)
         reasons |= {
@@ -61,7 +67,6 @@ def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any
             for n, one in asked.items()
             if not answered(one, own_words(said.get(str(n), "")))
         }
-        reasons |= yield Call(_unsure, None, (chat, {n: one for n, one in asked.items() if n not in reasons}, wanted))
         told = yield Call(_write, None, (folder, number, pairs, reasons))
         run.tell(f"{told['kept']} of {len(pairs)} pairs kept")
         return {"kept": told["kept"], "rejected": told["rejected"]}
@@ -96,12 +101,27 @@ def _not_found(index: Path, embedder: Embeddings, pairs: Mapping[int, Pair], run
     return reasons
 
 
-def _unsure(chat: Any, pairs: Mapping[int, Pair], prompts_of: Mapping[str, list[BaseMessage]]) -> dict[int, Reason]:
-    """Pairs of which a model that tells how likely its answer is does not think it likely."""
+def _otherwise(chat: Any, path: Path, pairs: Mapping[int, Pair], run: Run) -> dict[int, Reason]:
+    """Pairs that a teacher which tells how likely its words are would not have asked of the answer's sentence alone."""
     if not hasattr(type(chat), "likelihood"):
         return {}
-    sure = {n: chat.likelihood(prompts_of[str(n)], one.span) for n, one in pairs.items()}
-    return {n: "the model is not sure of it" for n, how in sure.items() if how < SURE}
+    reasons: dict[int, Reason] = {}
+    known = {row["key"]: row["likelihood"] for row in read_lines(path)}
+    ledger = Ledger.open(path)
+    try:
+        for done, (place, one) in enumerate(pairs.items()):
+            began, prompt = time.monotonic(), posing_again(one)
+            key = key_of(chat, [*prompt, AIMessage(one.plain)])
+            if key not in known:
+                known[key] = chat.likelihood(prompt, one.plain)
+                ledger.add({"key": key, "likelihood": known[key], "seconds": round(time.monotonic() - began, 3)})
+            if known[key] < ASKED:
+                reasons[place] = "the model would ask otherwise"
+            if done % 20 == 0:
+                run.progress("weighing questions", done, len(pairs))
+    finally:
+        ledger.close()
+    return reasons
 
 
 def _asking(pairs: Mapping[int, Pair]) -> dict[str, list[BaseMessage]]:
