@@ -1,8 +1,9 @@
 """How many of the pairs that SimRAG keeps are right, by labels that a person gave; and what a kept pair costs.
 
-    python benchmarks/pair_precision.py --run build/covidqa/whole --labels benchmarks/labels/covidqa_pairs.jsonl
+    python benchmarks/pair_precision.py --run build/covidqa/whole --labels benchmarks/labels/covidqa_pairs.jsonl \
+        --without benchmarks/labels/rules_chosen_on.jsonl
 
-Draws 100 of the kept pairs, always the same ones. Right is a short answer or an option that is a span of its passage
+Draws 100 of the kept pairs, always the same ones, none about a passage that a setting was chosen on. Right is a short answer or an option that is a span of its passage
 and answers the question by it, and a claim that is as true or false as its answer says. A label is a line {"question",
 "answer", "right": true or false}; pairs without one are added to the file with "right": null and their sentence, to be
 filled in. One line of JSON: the share that is right with its 95% interval over passages, overall and by kind, the share
@@ -43,13 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True)
     parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--without", type=Path, nargs="*", default=[], help="labels that settings were chosen on")
     parser.add_argument("--round", type=int, default=1)
     given = parser.parse_args()
     folder = round_folder(given.run, given.round)
     kept, proposed = read_pairs(folder / KEPT), read_pairs(folder / PROPOSED)
-    if not kept:
-        parser.error(f"{folder} kept no pair")
-    drawn = sorted(kept, key=lambda one: sha256(key(one.question, one.answer).encode()).digest())[:DRAWN]
+    chosen_on = {row["passage"] for path in given.without for _, row in read_rows(path)}
+    kept_elsewhere = [one for one in kept if one.passage not in chosen_on]
+    if not kept_elsewhere:
+        parser.error(f"{folder} kept no pair about another passage")
+    drawn = sorted(kept_elsewhere, key=lambda one: sha256(key(one.question, one.answer).encode()).digest())[:DRAWN]
     known = [row for _, row in read_rows(given.labels)] if given.labels.exists() else []
     labels = {key(row["question"], row["answer"]): row["right"] for row in known}
     if missing := [blank(one) for one in drawn if key(one.question, one.answer) not in labels]:
