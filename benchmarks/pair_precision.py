@@ -3,11 +3,11 @@
     python benchmarks/pair_precision.py --run build/covidqa/whole --labels benchmarks/labels/covidqa_pairs.jsonl \
         --without benchmarks/labels/rules_chosen_on.jsonl
 
-Draws 100 of the kept pairs, always the same ones, none about a passage that a setting was chosen on. Right is a short answer or an option that is a span of its passage
-and answers the question by it, and a claim that is as true or false as its answer says. A label is a line {"question",
-"answer", "right": true or false}; pairs without one are added to the file with "right": null and their sentence, to be
-filled in. One line of JSON: the share that is right with its 95% interval over passages, overall and by kind, the share
-of pairs kept, seconds a kept pair.
+Draws 100 of the kept pairs, always the same ones, none about a passage that a setting was chosen on. Right is a short
+answer or an option that is a span of its passage and answers the question by it, and a claim that is as true or false
+as its answer says. A label is a line {"question", "answer", "right": true or false}; pairs without one are added to the
+file with "right": null and their sentence, to be filled in. One line of JSON: the share that is right with its 95%
+interval over passages, overall and by kind, how many pairs were proposed and kept, seconds a kept pair.
 """
 
 import argparse

@@ -220,6 +220,7 @@ def made(question: str, span: str = "4.5 kg", **changes: Any) -> Pair:
         (made("Is it true that 4.5 kg is?", kind="claim", asks="Who paid 4.5 kg?"), "the answer is in the question"),
         (made("How many participants were enrolled in 1987?"), "needs its text"),
         (made("What are the heaviest ones?"), "needs its text"),
+        (made("How many such lamps weigh 4 kg?"), "needs its text"),
         (made("According to the abstract, how heavy is the Alpha Lamp?"), "needs its text"),
     ],
 )

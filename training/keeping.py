@@ -54,7 +54,9 @@ _BARE = re.compile(
     r"(?!\s(?:of|with|who|in|from|at|on)\b)",
     re.IGNORECASE,
 )
-_PRONOUN = re.compile(r"\b(?:he|she|they|we|you|our|my|his|her|their|them|him|this|these|those|ones)\b", re.IGNORECASE)
+_PRONOUN = re.compile(
+    r"\b(?:he|she|they|we|you|our|my|his|her|their|them|him|this|these|those|ones|such)\b", re.IGNORECASE
+)
 _NEGATION = re.compile(r"\b(?:not|no|never|none|without|neither|nor|\w+n['’]t)\b", re.IGNORECASE)
 _FIGURE = re.compile(r"[-−–]?\d[\d.,]*")
 _EARLY_IT = re.compile(r"^(?:\W*\w+){0,4}?\W*\bits?\b", re.IGNORECASE)
