@@ -351,8 +351,9 @@ def _table(found: dict[str, Any]) -> Table:
             table.add_row(name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
     for name, limit in (found.get("thresholds") or {}).items():
         table.add_row(name, f"{limit:.3f}", "chosen")
-    for name, loss in (found.get("losses") or {}).items():
-        table.add_row(f"loss, {name}", f"{loss:.4f}", "")
-    for name, count in (found.get("rows") or {}).items():
-        table.add_row(f"rows, {name}", f"{count:,}", "")
+    for name, values in found.items():
+        if name in ("losses", "rows") and isinstance(values, dict):
+            for what, value in values.items():
+                shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+                table.add_row(f"{name}, {what}", shown, "")
     return table

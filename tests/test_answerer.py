@@ -1,6 +1,7 @@
 """Stage 1: the form of its examples, rows of trunk and branches, and an answerer on tiny random weights."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -444,3 +445,6 @@ def test_the_command(
     assert code == 0 and found["kind"] == "answerer" and found["rows"]["in"] + found["rows"]["dev"] == 60
     part = read_part(out, "answerer")
     assert (part.base, part.options["rate"]) == (str(base), 1e-4)
+    code, said, _ = shell("train", "answerer", path, "--out", out, "--base", base, "--rate", "1e-4")  # done before
+    for what, value in (("rows, in", found["rows"]["in"]), ("losses, dev", f"{found['losses']['dev']:.4f}")):
+        assert code == 0 and re.search(rf"{what}\W+{value}\b", said), said

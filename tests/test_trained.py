@@ -761,7 +761,12 @@ def test_a_person_reads_a_table(run: Any, files: Any, tmp_path: Path, monkeypatc
     def fake(learn: Any, check: Any, out: Path, **options: Any) -> dict[str, Any]:
         given.update(options, learn=learn, check=check)
         options["tell"]("fitting", 0.5)
-        return {"auc": {"value": 0.81, "low": 0.7, "high": 0.9}, "thresholds": {"refine_above": 0.4}, "rows": 3}
+        return {
+            "auc": {"value": 0.81, "low": 0.7, "high": 0.9},
+            "thresholds": {"refine_above": 0.4},
+            "rows": 3,
+            "losses": None,
+        }
 
     monkeypatch.setattr(worked, "train_art", fake)
     words = ["train", "art", "--predictions", files[0], files[1], "--out", tmp_path / "out", "--reader", "none"]
