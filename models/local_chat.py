@@ -22,7 +22,7 @@ from artrag.models.parts import sha256
 from artrag.models.serving import Serving, settle
 from artrag.models.taught import without_examples
 from artrag.models.weights import ADAPTER, teach
-from artrag.models.writing import Streamer, Writing, criteria, inert, loop, until, usage
+from artrag.models.writing import Streamer, Writing, criteria, inert, loop, seeded, until, usage
 
 ROWS = 32
 """Answers decoded at once: on two cores 32 take four times as long as one."""
@@ -154,7 +154,7 @@ class LocalChat(BaseChatModel):
         options = self._options(kwargs)
         inputs = self._inputs(messages, options["max_new_tokens"])
         read = inputs["input_ids"].shape[1]
-        with self._serving.alone(), _seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
+        with self._serving.alone(), seeded(kwargs.get("seed", self.seed)), torch.inference_mode():
             made = self._model.generate(
                 **inputs,
                 **options,
@@ -199,7 +199,7 @@ class LocalChat(BaseChatModel):
         def work() -> None:
             made: Any = None
             try:
-                with self._serving.alone(), _seeded(given.get("seed", self.seed)), torch.inference_mode():
+                with self._serving.alone(), seeded(given.get("seed", self.seed)), torch.inference_mode():
                     made = self._model.generate(
                         **inputs,
                         **options,
@@ -394,16 +394,3 @@ def place() -> tuple[str, Any]:
         return "cuda", torch.bfloat16
     fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "cpu", torch.bfloat16 if fast else torch.float32
-
-
-@contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Draw from a generator of this seed, and leave the process's own one as it is."""
-    if seed is None:
-        yield
-        return
-    import torch
-
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
-        torch.manual_seed(seed)
-        yield

@@ -1,6 +1,7 @@
 """The words of a local model: what goes in safely, what comes out token by token, and where an answer ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
@@ -102,3 +103,16 @@ def until(text: str, stop: Sequence[str] | None) -> str:
 def usage(read: int, made: int) -> UsageMetadata:
     """Tokens read and made, as LangChain counts them."""
     return UsageMetadata(input_tokens=read, output_tokens=made, total_tokens=read + made)
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw from a generator of this seed, and leave the process's own one as it is."""
+    if seed is None:
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        torch.manual_seed(seed)
+        yield
