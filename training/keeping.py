@@ -37,7 +37,8 @@ SAME = 0.7
 ASKED = 0.45
 """How likely, a token, a teacher that tells it must find a question when it is shown its answer's sentence alone.
 
-Chosen on 183 labelled pairs that pass the rules (`benchmarks/labels`): 78% are right, of the 113 that pass this 89%.
+Chosen on the 182 labelled pairs that pass the rules (`benchmarks/labels`): 78% are right, of the 113 that pass this
+89%.
 """
 REPEATED = 0.8
 """Share of terms that two questions about one answer may have in common."""

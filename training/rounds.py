@@ -85,7 +85,10 @@ def parted(pairs: Sequence[Pair], *, test: bool) -> Parts:
 
 
 def seconds_of(run: str, number: int) -> dict[str, float]:
-    """What a round took, in seconds: to `propose` pairs, to `keep` some of them, to `train`; kills or none."""
+    """What a round took, in seconds: to `propose` pairs, to `keep` some of them, and the last call of `train`.
+
+    Of proposing and keeping the model's own time counts, in all calls of a run that was killed, not that of searching.
+    """
     folder = round_folder(run, number)
     asked = {"propose": (EXTRACTED, POSED), "keep": (LIKELY, ANSWERED)}
     took = {
