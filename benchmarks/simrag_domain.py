@@ -6,8 +6,9 @@
 Variants: `whole` (one round, all kinds of questions), `two-rounds`, `no-stage-1` (the student is the plain base model),
 `no-filter` (every pair that is a question is kept), and `no-short`, `no-choice`, `no-claim` (without that kind). All
 ask about the same passages, are measured on the same `--limit` questions with the same passages, and keep their folder
-under --out, with the report of the product; a killed run goes on. Settings are for choosing on train questions only.
-One line of JSON a variant: pairs and their reasons, scores and the gain of the last round with 95% intervals, seconds.
+under --out, with the report of the product; a killed run goes on. A seed is of the training alone. Settings are for
+choosing on train questions only. One line of JSON a variant and seed: pairs and their reasons, scores and the gain of
+the last round with 95% intervals, seconds.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,6 +29,7 @@ from artrag.evaluation.rows import read_rows, write_rows
 from artrag.graphs.simrag import build_simrag
 from artrag.models import load_chat, load_embedder
 from artrag.settings import EMBEDDED_BASE, EMBEDDED_CHAT, Settings
+from artrag.training.answerer import HOW
 from artrag.training.proposing import KINDS
 
 VARIANTS = ("whole", "two-rounds", "no-stage-1", "no-filter", *(f"no-{kind}" for kind in KINDS))
@@ -47,9 +51,9 @@ def unfiltered() -> Iterator[None]:
         yield
 
 
-def ran(variant: str, given: argparse.Namespace, questions: Path, embedder: Any) -> dict[str, Any]:
+def ran(variant: str, seed: int, given: argparse.Namespace, questions: Path, embedder: Any) -> dict[str, Any]:
     """The end of a variant's run; what the same teacher says to the same prompts is taken over from `whole`."""
-    run, first = given.out / variant, given.out / "whole"
+    run, first = given.out / (f"{variant}-seed-{seed}" if seed else variant), given.out / "whole"
     if first.exists() and not run.exists():  # replies are known again by model and prompt
         shutil.copytree(first, run, ignore=shutil.ignore_patterns("answerer", "report.*", "round-2"))
     kinds = {kind: weight for kind, weight in KINDS.items() if variant != f"no-{kind}"}
@@ -63,7 +67,8 @@ def ran(variant: str, given: argparse.Namespace, questions: Path, embedder: Any)
         "kinds": kinds,
         "mix": [str(path) for path in given.mix],
     }
-    graph = build_simrag(teacher=load_chat(given.student), embedder=embedder, student=student).compile()
+    plan = replace(HOW, epochs=given.epochs, rate=given.rate, seed=seed)
+    graph = build_simrag(teacher=load_chat(given.student), embedder=embedder, student=student, plan=plan).compile()
     settings = Settings.of({"chat": given.student})
     if variant != "no-filter":
         return graph.invoke(state, context=settings)  # type: ignore[arg-type]
@@ -81,6 +86,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--passages", type=int, default=200)
     parser.add_argument("--limit", type=int, default=200, help="questions")
+    parser.add_argument("--epochs", type=int, default=HOW.epochs)
+    parser.add_argument("--rate", type=float, default=HOW.rate, help="the highest learning rate")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     rows = [row for _, row in read_rows(given.questions) if row.get("answers") or row.get("options")]
@@ -88,10 +96,10 @@ def main() -> None:
     questions = given.out / "questions.jsonl"
     write_rows(questions, rows)
     embedder = load_embedder()
-    for variant in given.only:
+    for variant, seed in product(given.only, given.seeds):
         started = time.monotonic()
-        end = ran(variant, given, questions, embedder)
-        line = {"variant": variant, "passages": given.passages, "questions": len(rows)}
+        end = ran(variant, seed, given, questions, embedder)
+        line = {"variant": variant, "seed": seed, "passages": given.passages, "questions": len(rows)}
         line |= {name: end[name] for name in ("round", "proposed", "kept", "rejected", "scores", "decision")}
         print(json.dumps(line | {"seconds": round(time.monotonic() - started)}), flush=True)
 

@@ -208,8 +208,8 @@ class SimragInput(TypedDict, total=False):
     kinds: Annotated[
         dict[str, float],
         Field(
-            description="How often each kind is asked: short, choice, claim.",
-            examples=[{"short": 0.5, "choice": 0.3, "claim": 0.2}],
+            description="How often each kind is asked: short, long, choice, claim.",
+            examples=[{"short": 0.4, "long": 0.2, "choice": 0.24, "claim": 0.16}],
         ),
     ]
     rounds: Annotated[int, Field(description="Rounds at most.", ge=1, le=10, examples=[2])]

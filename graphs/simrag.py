@@ -11,10 +11,12 @@ from artrag.graphs.ingest import build_ingest
 from artrag.nodes import simrag as nodes
 from artrag.settings import EMBEDDED_CHAT, Settings
 from artrag.state import SimragInput, SimragState
+from artrag.training.answerer import HOW
+from artrag.training.loop import Plan
 
 
 def build_simrag(
-    *, teacher: Runnable[Any, Any], embedder: Embeddings, student: str = EMBEDDED_CHAT
+    *, teacher: Runnable[Any, Any], embedder: Embeddings, student: str = EMBEDDED_CHAT, plan: Plan = HOW
 ) -> StateGraph[SimragState, Settings, SimragInput, SimragState]:
     """Documents to a better answerer for them, or the word that it is not better: SimRAG (Xu et al., arXiv 2410.17952).
 
@@ -22,13 +24,14 @@ def build_simrag(
         teacher: any LangChain chat model; finds candidate answers, asks for them, and answers in the round trip.
         embedder: any LangChain embedder, for the index of the documents.
         student: reference of the local chat model that learns.
+        plan: how it is trained.
     """
     graph = StateGraph(SimragState, context_schema=Settings, input_schema=SimragInput)
     graph.add_node("plan", nodes.plan())
     graph.add_node("ingest", build_ingest(embedder=embedder).compile())
     graph.add_node("propose", nodes.propose(teacher))
     graph.add_node("keep", nodes.keep(teacher, embedder))
-    graph.add_node("finetune", nodes.finetune(student))
+    graph.add_node("finetune", nodes.finetune(student, plan))
     graph.add_node("score", nodes.score(student, embedder))
     graph.add_node("conclude", nodes.conclude())
     graph.add_edge(START, "plan")

@@ -26,6 +26,9 @@ def simrag(
     ] = None,
     student: Annotated[str, typer.Option("--student", help="The local chat model that learns.")] = EMBEDDED_CHAT,
     chat: Annotated[str | None, typer.Option("--chat", help="The teacher; none: the student itself.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = 1,
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="The highest learning rate; none: 5e-4.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the training: weights, order, passages beside the right one.")] = 0,
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse remote models.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -45,7 +48,8 @@ def simrag(
         "mix": [str(path) for path in mix or []],
     }
     state |= {"questions": str(questions)} if questions else {}
-    found = execute(lambda: wired_simrag(student), state, settings, err)
+    how = {"epochs": epochs, "seed": seed} | ({"rate": rate} if rate else {})
+    found = execute(lambda: wired_simrag(student, **how), state, settings, err)
     report: dict[str, Any] = {
         name: found[name] for name in ("outcome", "round", "proposed", "kept", "rejected", "scores") if name in found
     }

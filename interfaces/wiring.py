@@ -5,6 +5,7 @@ The command line and Studio use the same graphs; only the settings differ from r
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,11 +71,13 @@ def wired_ingest() -> StateGraph[Any, Any, Any, Any]:
     return build_ingest(embedder=SettingsEmbedder(), chat=settings_chat(), chat_reference=None)
 
 
-def wired_simrag(student: str = EMBEDDED_CHAT) -> StateGraph[Any, Any, Any, Any]:
-    """`simrag` with the chat model of the settings as teacher, and their embedder."""
+def wired_simrag(student: str = EMBEDDED_CHAT, **changed: Any) -> StateGraph[Any, Any, Any, Any]:
+    """`simrag` with the chat model of the settings as teacher, and their embedder; `changed` is of its training."""
     from artrag.graphs.simrag import build_simrag
+    from artrag.training.answerer import HOW
 
-    return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student)
+    plan = replace(HOW, **changed)
+    return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student, plan=plan)
 
 
 def wired_evaluate(

@@ -37,18 +37,23 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
     """The model's reply to `messages` as text, retried with jittered, doubling pauses (`Settings.retries`).
 
     A server that says how long to wait (`retry-after`) is waited for that long, up to two minutes. A model that failed
-    many runs in a row is left alone for a while (`artrag.nodes.circuit`).
+    many runs in a row is left alone for a while, and one that fails too many calls is not tried again
+    (`artrag.nodes.circuit`).
 
     Raises:
         ModelCallError: no usable reply after all tries; it names the last fault.
         ArtragError: our own errors (a prompt over the window, a missing package) pass at once: retrying cannot help.
     """
-    fault, asked = "", 0.0
-    circuit = circuit_of(chat)
+    fault, asked, refused = "", 0.0, False
+    circuit, tries = circuit_of(chat), 0
     for attempt in range(run.settings.retries + 1):
         if attempt:
+            if not refused and not circuit.retry():
+                fault += "; it fails so many calls that none is tried again for now"
+                break
             yield again(fault, attempt, run, at_least=asked)
         circuit.check()
+        tries += 1
         try:
             reply = yield invoke(chat, messages)
         except ArtragError:
@@ -61,8 +66,9 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
         except Exception as error:  # every provider has classes of its own
             unless_signal(error)
             fault, asked = told(error, 200), _asked_to_wait(error)
-            if 400 <= (getattr(error, "status_code", None) or 0) < 500:
-                circuit.answered()  # with a refusal, but it is alive
+            refused = 400 <= (getattr(error, "status_code", None) or 0) < 500
+            if refused:
+                circuit.answered()  # it is alive, and sees to itself that it is not asked too often
             else:
                 circuit.failed(fault)
             continue
@@ -72,9 +78,9 @@ def say(chat: Runnable[Any, Any], messages: list[BaseMessage], run: Run) -> Step
             run.tell(f"a reply of {len(text)} characters is cut to {LONGEST_REPLY}")
         if text:
             return text[:LONGEST_REPLY]
-        fault, asked = "the reply was empty", 0.0
+        fault, asked, refused = "the reply was empty", 0.0, False
     raise ModelCallError(
-        f"the chat model gave no usable reply in {run.settings.retries + 1} tries ({fault}): "
+        f"the chat model gave no usable reply in {tries} {'try' if tries == 1 else 'tries'} ({fault}): "
         "check that it is up and reachable, or name another one"
     ) from None  # what the provider raised may quote the key
 

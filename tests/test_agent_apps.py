@@ -120,7 +120,7 @@ async def test_what_the_agent_can_act_on_comes_back_to_it(question: str) -> None
         inputs: Any = {"messages": [("user", "PMP-417?")]}
         found = await agent.ainvoke(inputs) if way == "ainvoke" else agent.invoke(inputs)
         *_, read, said = found["messages"]
-        wanted = "the question is blank" if question == " " else "no usable reply in 1 tries (ConnectionError: down)"
+        wanted = "the question is blank" if question == " " else "no usable reply in 1 try (ConnectionError: down)"
         assert read.status == "error" and wanted in read.text and read.artifact is None
         assert said.text == "I could not find out."
 

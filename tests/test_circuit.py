@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from fakes import AnsweringChat, ScriptedAsker, ScriptedChat, ScriptedTruster
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 
 import artrag
 from artrag.errors import ModelCallError
-from artrag.nodes import circuit
+from artrag.nodes import calling, circuit
 from artrag.nodes.circuit import Circuit, circuit_of
 
 
@@ -88,6 +90,37 @@ def test_an_answer_between_faults_and_a_refusal_do_not_count() -> None:
         with pytest.raises(ModelCallError, match="Refused"):
             ask(busy)
     assert ask(busy) == "Nausea."
+
+
+def test_a_model_that_fails_too_many_calls_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "FIRST_PAUSE", 0.0)
+    graph = artrag.build_art(chat=(chat := Flaky()), asker=ScriptedAsker(0.0), truster=ScriptedTruster({})).compile()
+    given: Any = ({"question": "Which?"}, None)
+    for _ in range(20):  # a reset, then an answer: 20 retries are there, and half a one is earned each time
+        assert graph.invoke(*given, context={"retries": 1})["answer"] == "Nausea."
+    for _ in range(19):
+        assert graph.invoke(*given, context={"retries": 1})["answer"] == "Nausea."
+    with pytest.raises(ModelCallError, match=r"in 1 try \(ConnectionError: reset; it fails so many calls"):
+        graph.invoke(*given, context={"retries": 1})
+    chat.fault = Refused("slow down")  # its own limit, which is waited for
+    for _ in range(30):
+        chat.broken = True
+        assert graph.invoke(*given, context={"retries": 1})["answer"] == "Nausea."
+
+
+class Flaky(RunnableLambda[Any, Any]):
+    """Fails every other call."""
+
+    def __init__(self) -> None:
+        super().__init__(self._said)
+        self.broken = True
+        self.fault: Exception = ConnectionError("reset")
+
+    def _said(self, _: Any) -> AIMessage:
+        self.broken, broken = not self.broken, self.broken
+        if broken:
+            raise self.fault
+        return AIMessage("Nausea.")
 
 
 async def test_concurrent_runs_share_the_circuit() -> None:

@@ -18,13 +18,13 @@ from artrag.index.catalog import StoredChunk
 from artrag.ledger import Ledger, line_of, read_lines
 from artrag.models import load_chat
 from artrag.models.weights import ADAPTER
-from artrag.nodes.simrag import finetune as finetune_node
 from artrag.nodes.simrag import score as score_node
 from artrag.training import answerer
 from artrag.training.answerer import HOW
 from artrag.training.answerer_sets import load_examples
 from artrag.training.candidates import Span, kind_of, named_by_model, spans
 from artrag.training.claims import statement
+from artrag.training.clauses import clauses
 from artrag.training.distractors import distractors
 from artrag.training.fitting import saying, told_already
 from artrag.training.keeping import ASKED, REASONS, Pair, Seen, answered, brought_back, fault
@@ -68,6 +68,25 @@ def test_spans_are_numbers_names_terms_and_phrases() -> None:
 def test_what_a_model_names_must_stand_in_the_passage() -> None:
     reply = '- Ann Miller\n2. "4.5 kg"\nBob Miller\n1987.\nthe\n' + PASSAGE
     assert [span.text for span in named_by_model(reply, PASSAGE)] == ["Ann Miller", "4.5 kg", "1987"]
+
+
+def test_clauses_follow_the_words_that_begin_a_reason_a_list_or_what_something_is() -> None:
+    passage = (
+        "Gulls fled because of heavy storms over the northern cliffs, and nobody saw them again. MALAT1 is a long "
+        "non-coding RNA of the nucleus (see Figure 2). The kit includes hooks, lines, rods, and nets of all sizes. "
+        "It works by closing its valves at night. Some were lost due to a late frost [12] in spring. He is a man."
+    )
+    found = clauses(passage)
+    assert [span.text for span in found] == [
+        "heavy storms over the northern cliffs",
+        "a long non-coding RNA of the nucleus",
+        "hooks, lines, rods, and nets of all sizes",
+    ]
+    for span in found:
+        assert passage[span.start : span.start + len(span.text)] == span.text and span.kind == "clause"
+    assert clauses("") == [] and clauses("Gulls fled due to " + 31 * "cold " + ".") == []
+    twice = "Gulls fled due to cold nights in spring. Gulls fled due to cold nights in spring."
+    assert [span.start for span in clauses(twice)] == [18, 59]
 
 
 def test_wrong_options_are_of_the_same_kind_and_nowhere_in_the_passage() -> None:
@@ -123,6 +142,18 @@ def test_candidates_of_the_model_come_first_and_do_not_overlap() -> None:
     assert {one.span.text for one in found[:2]} == {"built in 1987", "4.5 kg"} and len(found) == 4
     assert "1987" not in {one.span.text for one in found} and {one.kind for one in found} == {"short"}
     assert candidates(chunk(), "", seed=3) == candidates(chunk(), "", seed=3)
+
+
+def test_clauses_take_their_share_of_the_places_and_no_other_kind() -> None:
+    text = PASSAGE + " It broke because of cold nights in spring. The bulb is a gift of old Ann Miller."
+    mixed = candidates(chunk(text), "1987", kinds={"short": 0.3, "long": 0.4, "choice": 0.3}, most=5)
+    assert [one.span.kind for one in mixed if one.kind == "long"] == ["clause", "clause"] and len(mixed) == 5
+    assert mixed[0].span.text == "1987" and all(one.span.kind != "clause" for one in mixed[:3])
+    alone = candidates(chunk(text), "1987", kinds={"long": 1.0})
+    assert {one.span.text for one in alone} == {"cold nights in spring", "a gift of old Ann Miller"}
+    assert all(one.kind != "long" for one in candidates(chunk(text), "1987", kinds={"short": 1.0}))
+    made = pair(alone[0], "Why did the lamp break?", [])
+    assert (made.kind, made.answer, made.options) == ("long", alone[0].span.text, ())
 
 
 def span(text: str) -> Span:
@@ -287,6 +318,17 @@ def test_the_round_trip() -> None:
         ("15", "-15"),
     ):
         assert not answered(made("What?", span), said) and answered(made("What?", span), f"{span} [1]")
+    long = Pair("long", "Why?", "cold nights of 1987 in the north", "cold nights of 1987 in the north", "", "")
+    for said in ("cold nights of 1987 [1]", "cold nights in the north", "the cold nights of 1987 in the north"):
+        assert answered(long, said)
+    for said in (
+        "cold",
+        "cold nights of 1988",
+        "no cold nights of 1987",
+        "cold wind and long frost",
+        "cold nights but ",
+    ):
+        assert not answered(long, said + "warm days and rain" * said.endswith(" "))
     assert answered(one, "4.5 kg [1]") and not answered(one, "9 kg") and not answered(one, "The passages do not say.")
 
 
@@ -330,11 +372,9 @@ Simrag = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def simrag(documents: Path, student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simrag:
-    monkeypatch.setattr(finetune_node.__globals__["finetune"], "__defaults__", (TINY,))
-
+def simrag(documents: Path, student: str, tmp_path: Path) -> Simrag:
     def go(chat: Any = None, **given: Any) -> dict[str, Any]:
-        graph = build_simrag(teacher=chat or teacher(), embedder=HashedWords(), student=student).compile()
+        graph = build_simrag(teacher=chat or teacher(), embedder=HashedWords(), student=student, plan=TINY).compile()
         state = {"paths": [str(documents)], "run": str(tmp_path / "run"), "passages": 12, "rounds": 1, **given}
         return graph.invoke(state, context={"retries": 0})  # type: ignore[arg-type]
 

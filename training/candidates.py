@@ -7,7 +7,7 @@ from typing import Literal
 
 from artrag.text import STOP_WORDS
 
-SpanKind = Literal["number", "name", "term", "phrase"]
+SpanKind = Literal["number", "name", "term", "phrase", "clause"]
 SHORTEST, LONGEST = 2, 80
 """Characters of a candidate."""
 MOST_WORDS = 8
@@ -19,7 +19,7 @@ _NUMBER = re.compile(
 )
 _NAME = re.compile(r"\b[A-Z][\w'’-]*(?: (?:of|the|and|de|von) [A-Z][\w'’-]*| [A-Z][\w'’-]*)+")
 _TERM = re.compile(r"\b(?:[A-Z]{2,}[\w-]*|(?=[\w-]*[A-Za-z])\w+-[A-Z0-9]\w*|[a-z]+[A-Z]\w*)\b")
-_CITATION = re.compile(r"\[[\d,;\s–-]+\]|\((?:[\d,;\s–-]+|[^()]*\b(?:19|20)\d\d[a-z]?)\)|\bet al\b\.?")
+CITATION = re.compile(r"\[[\d,;\s–-]+\]|\((?:[\d,;\s–-]+|[^()]*\b(?:19|20)\d\d[a-z]?)\)|\bet al\b\.?")
 _P_VALUE = re.compile(r"p ?[=<>≤]", re.IGNORECASE)
 _WORD = re.compile(r"(?<!\w)[A-Za-zÀ-ɏ][\w'’-]*")
 
@@ -42,7 +42,7 @@ def spans(passage: str) -> list[Span]:
     Numbers with their units, names of several words, abbreviations and code names, and runs of two to four words
     between function words.
     """
-    passage = _CITATION.sub(lambda found: " " * len(found[0]), passage)  # nobody asks for those
+    passage = CITATION.sub(lambda found: " " * len(found[0]), passage)  # nobody asks for those
     found = [
         *_matches(_NUMBER, passage, "number"),
         *filter(None, (_without_opener(span) for span in _matches(_NAME, passage, "name"))),

@@ -15,7 +15,7 @@ from artrag.evidence import is_refusal, without_marks
 from artrag.text import terms
 from artrag.training.fitting import saying, told_already
 
-PairKind = Literal["short", "choice", "claim"]
+PairKind = Literal["short", "long", "choice", "claim"]
 Reason = Literal[
     "not one question",
     "needs its text",
@@ -34,6 +34,8 @@ SHORTEST, LONGEST = 12, 250
 """Characters of a question."""
 SAME = 0.7
 """Token F1 from which on two answers say the same."""
+MUCH = 0.5
+"""Of a long answer, which a model says in fewer words: token F1, of which all but `1 - SAME` must be its words."""
 ASKED = 0.45
 """How likely, a token, a teacher that tells it must find a question when it is shown its answer's sentence alone.
 
@@ -68,7 +70,7 @@ class Pair:
     """A question that a model asked itself.
 
     Attributes:
-        kind: how it is asked: for a few words, for one of several options, or whether a claim holds.
+        kind: how it is asked: for a few words, for a clause, for one of several options, or whether a claim holds.
         question: the question.
         answer: the right answer: words of the passage, an option's key, or "Yes" or "No".
         span: the words of the passage that it rests on.
@@ -146,8 +148,15 @@ def brought_back(pair: Pair, found: Sequence[tuple[str, str]]) -> bool:
 def answered(pair: Pair, said: str) -> bool:
     """Does what the model says from the passage mean the pair's answer: about its words, its numbers and negations?"""
     said = without_marks(said)
-    alike = all(pattern.findall(said.lower()) == pattern.findall(pair.span.lower()) for pattern in (_FIGURE, _NEGATION))
-    return alike and not is_refusal(said) and token_f1(said, [pair.span]).value >= SAME
+    if is_refusal(said):
+        return False
+    told, span = ([pattern.findall(text.lower()) for pattern in (_FIGURE, _NEGATION)] for text in (said, pair.span))
+    alike = token_f1(said, [pair.span]).value
+    if pair.kind == "long":  # a part of it says it
+        spoken, known = normal_tokens(said), set(normal_tokens(pair.span))
+        own = sum(word in known for word in spoken) >= SAME * len(spoken)
+        return own and alike >= MUCH and told[1] == span[1] and set(told[0]) <= set(span[0])
+    return alike >= SAME and told == span
 
 
 def _shared(one: frozenset[str], other: frozenset[str]) -> float:

@@ -12,6 +12,7 @@ from artrag.index.catalog import StoredChunk
 from artrag.passages import data
 from artrag.training.candidates import Span, apart, named_by_model, spans
 from artrag.training.claims import statement
+from artrag.training.clauses import clauses
 from artrag.training.distractors import distractors
 from artrag.training.fitting import saying
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
@@ -23,7 +24,7 @@ A_PASSAGE = 5
 OPTIONS = 4
 FEWEST = 2
 """So many are asked for even where the passage has nothing with a name or a number of its own."""
-KINDS: Mapping[str, float] = {"short": 0.5, "choice": 0.3, "claim": 0.2}
+KINDS: Mapping[str, float] = {"short": 0.4, "long": 0.2, "choice": 0.24, "claim": 0.16}
 """How often each kind is asked. Short spans matter most (SimRAG, Table 4)."""
 
 
@@ -58,6 +59,8 @@ def candidates(
 ) -> list[Candidate]:
     """The spans of a passage that are asked for: those the model named, then those found by rule, no two overlapping.
 
+    Clauses, which are asked for in the kind "long", are apart from these and found by rule alone.
+
     Args:
         chunk: the passage.
         reply: what the model says to `extraction`; empty where it was not asked.
@@ -66,6 +69,11 @@ def candidates(
         most: candidates at most.
     """
     draw = random.Random(f"{seed} {chunk.id}")  # noqa: S311
+    share = kinds.get("long", 0.0) / sum(kinds.values())
+    told = clauses(chunk.text) if share else []
+    long = random.Random(f"{seed} {chunk.id} long").sample(told, min(len(told), round(share * most)))  # noqa: S311
+    kinds = {kind: weight for kind, weight in kinds.items() if kind != "long"}
+    most = most - len(long) if any(kinds.values()) else 0
     named, ruled = named_by_model(reply, chunk.text), spans(chunk.text)
     if not kinds.get("short"):  # of a phrase nothing wrong is surely like it
         named, ruled = ([span for span in found if span.kind != "phrase"] for found in (named, ruled))
@@ -78,8 +86,9 @@ def candidates(
     for span in ruled:  # what is left are phrases, mostly odd things to ask for
         if len(taken) < min(most, FEWEST) and apart(span, taken):
             taken.append(span)
-    drawn = draw.choices(list(kinds), list(kinds.values()), k=len(taken))
-    return [Candidate(chunk, span, _kind(span, kind)) for span, kind in zip(taken, drawn, strict=True)]
+    drawn = draw.choices(list(kinds), list(kinds.values()), k=len(taken)) if taken else []
+    asked = [Candidate(chunk, span, _kind(span, kind)) for span, kind in zip(taken, drawn, strict=True)]
+    return asked + [Candidate(chunk, span, "long") for span in long]
 
 
 def _kind(span: Span, drawn: str) -> PairKind:
@@ -101,8 +110,8 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
     draw = random.Random(f"{seed} {chunk.id} {span.text}")  # noqa: S311
     question = " ".join(reply.strip().strip('"').split()).removeprefix("Question: ")
     short = Pair("short", question, span.text, span.text, chunk.id, chunk.text, chunk.context)
-    if candidate.kind == "short":
-        return short
+    if candidate.kind in ("short", "long"):
+        return replace(short, kind=candidate.kind)
     wrong = distractors(span.text, others, chunk.text, OPTIONS - 1)
     if candidate.kind == "choice":
         texts = [span.text, *wrong]
