@@ -1,64 +1,115 @@
 """Does support without a judge tell answers that a passage bears out from those that it does not?
 
-    python benchmarks/faithfulness.py --data ../shared/data
+    python benchmarks/faithfulness.py --data ../shared/data [--answerable 300]
 
 Squad's test questions with a short answer, each twice: with the passage that it was asked about, and with the passage
 that BM25 ranks best among those that lack every wording of the answer. `support` is measured on the answer alone, and
 on the answer as a sentence with the words of its question. Prints one JSON line: AUC with 95% intervals over questions.
+
+`--answerable` draws so many questions with an answer and as many that their passage does not answer, and lets the
+embedded model answer both from the passage. A second line tells right answers to the first from any to the second;
+refusals are counted and left out.
 """
 
 import argparse
 import json
-from dataclasses import asdict
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from langchain_core.documents import Document
 
-from artrag.evaluation.answering import support
+from artrag.evaluation.answering import RIGHT, support
 from artrag.evaluation.calibration import auc
 from artrag.evaluation.intervals import clustered_statistic
+from artrag.evaluation.metrics import token_f1
+from artrag.evaluation.questions import Question
 from artrag.evaluation.rows import read_rows
+from artrag.evidence import is_refusal, without_marks
 from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
+from artrag.models import load_chat
+from artrag.settings import EMBEDDED_CHAT
+from artrag.training.measuring import messages
 
 DEEP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An answer beside a passage, and whether that bears it out."""
+
+    id: str
+    question: str
+    answer: str
+    passage: str
+    label: bool
 
 
 def main() -> None:
     """Pair, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    folder = parser.parse_args().data / "simrag/squad"
+    parser.add_argument("--answerable", type=int, default=0, help="questions of each sort that are answered")
+    given = parser.parse_args()
+    folder = given.data / "simrag/squad"
     corpus = {row["id"]: row for _, row in read_rows(folder / "corpus.jsonl")}
+    asked = [row for _, row in read_rows(folder / "test.jsonl") if row["evidence_ids"][0] in corpus]
+    print(json.dumps({"figure": "faithfulness"} | compared(by_passage(asked, corpus))), flush=True)
+    if given.answerable:
+        rows, refused = by_question(asked, corpus, given.answerable)
+        print(json.dumps({"figure": "faithfulness, answerable", "refused": refused} | compared(rows)))
+
+
+def by_passage(asked: Sequence[Mapping[str, Any]], corpus: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """Each answer with its passage and with a wrong one."""
     names = list(corpus)
     bm25 = BM25.build(tokenize(f"{corpus[name]['title']} {corpus[name]['text']}") for name in names)
-    asked, labels = [], []
-    values: dict[str, list[float]] = {"answer": [], "question and answer": []}
-    for _, row in read_rows(folder / "test.jsonl"):
-        if row["type"] != "short" or row["evidence_ids"][0] not in corpus:
-            continue
-        right = corpus[row["evidence_ids"][0]]["text"]
+    rows = []
+    for row in asked:
         found = (corpus[names[place]]["text"] for place, _ in bm25.top(tokenize(row["question"]), DEEP))
         wrong = next((text for text in found if not any(_holds(text, one) for one in row["answers"])), None)
-        if wrong is None:
-            continue
-        for text, label in ((right, True), (wrong, False)):
-            asked.append(row["id"])
-            labels.append(label)
-            for name, said in (
-                ("answer", row["answer"]),
-                ("question and answer", f"{row['question']} {row['answer']}"),
-            ):
-                values[name].append(support(said, [Document(text)]).value)
-    told: dict[str, Any] = {"figure": "faithfulness", "questions": len(set(asked))}
-    for name, own in values.items():
+        if row["type"] == "short" and wrong is not None:
+            right = corpus[row["evidence_ids"][0]]["text"]
+            rows += [Row(row["id"], row["question"], row["answer"], *it) for it in ((right, True), (wrong, False))]
+    return rows
 
-        def ranked(rows: Any, own: list[float] = own) -> float:
-            return auc([own[n] for n in rows], [labels[n] for n in rows])
 
-        told[name] = asdict(clustered_statistic(ranked, asked))
-    print(json.dumps(told))
+def by_question(
+    asked: Sequence[Mapping[str, Any]], corpus: Mapping[str, Mapping[str, Any]], most: int
+) -> tuple[list[Row], dict[str, int]]:
+    """What the embedded model says to questions that their passage answers, where it is right, and to others."""
+    chat = load_chat(EMBEDDED_CHAT)
+    rows, refused = [], {}
+    for kind, label in (("short", True), ("unanswerable", False)):
+        all_of_it = [row for row in asked if row["type"] == kind]
+        drawn = random.Random(0).sample(all_of_it, min(most, len(all_of_it)))  # noqa: S311
+        shown = [[Document(corpus[row["evidence_ids"][0]]["text"])] for row in drawn]
+        chats = [messages(Question(row["id"], row["question"]), one) for row, one in zip(drawn, shown, strict=True)]
+        said = [without_marks(answer.text) for answer in chat.answer_many(chats)]
+        refused[kind] = sum(map(is_refusal, said))
+        rows += [
+            Row(row["id"], row["question"], answer, one[0].page_content, label)
+            for row, answer, one in zip(drawn, said, shown, strict=True)
+            if not is_refusal(answer) and (not label or token_f1(answer, row["answers"]).value >= RIGHT)
+        ]
+    return rows, refused
+
+
+def compared(rows: Sequence[Row]) -> dict[str, Any]:
+    """The AUC of each way to measure support."""
+    labels, ids = [row.label for row in rows], [row.id for row in rows]
+    told: dict[str, Any] = {"questions": len(set(ids)), "supported": sum(labels)}
+    for name, said in (("answer", "{answer}"), ("question and answer", "{question} {answer}")):
+        own = [support(said.format(**asdict(row)), [Document(row.passage)]).value for row in rows]
+
+        def ranked(places: Any, own: list[float] = own) -> float:
+            return auc([own[n] for n in places], [labels[n] for n in places])
+
+        told[name] = asdict(clustered_statistic(ranked, ids))
+    return told
 
 
 def _holds(text: str, answer: str) -> bool:

@@ -78,13 +78,45 @@ def test_alone_everything_is_mine() -> None:
 def test_a_full_memory_says_what_to_lower(tmp_path: Path) -> None:
     import torch
 
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("tried to allocate 9 GiB\nmore")
+    def going(error: Exception) -> None:
+        def full(*_: object) -> None:
+            raise error
 
-    model = torch.nn.Linear(1, 1)
-    run = Run(model, full, Plan(window=512), tmp_path, "cpu")
-    with pytest.raises(TrainingDataError, match=r"tried to allocate 9 GiB\): lower the plan's window \(512 here\)"):
+        run = Run(torch.nn.Linear(1, 1), full, Plan(window=512), tmp_path, "cpu")
         run.go([((1,), (2,))], [((1,), (2,))], {}, "m", lambda what, share: None, "x")
+
+    with pytest.raises(TrainingDataError, match=r"tried to allocate 9 GiB\): lower the plan's window \(512 here\)"):
+        going(torch.OutOfMemoryError("tried to allocate 9 GiB\nmore"))
+    with pytest.raises(TrainingDataError, match=r"can't allocate memory.*\): lower the plan's window"):
+        going(_not_allocated())
+    with pytest.raises(RuntimeError, match="^shapes$"):
+        going(RuntimeError("shapes"))
+
+
+def _not_allocated() -> Exception:
+    """What torch itself says on a CPU."""
+    import torch
+
+    try:
+        torch.empty(2**62, dtype=torch.uint8)
+    except RuntimeError as error:
+        return error
+    raise AssertionError("that is a lot of memory")
+
+
+def test_gradients_that_are_no_numbers_stop_before_the_weights(tmp_path: Path) -> None:
+    import torch
+
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+
+    def loss(model: torch.nn.Module, rows: object) -> torch.Tensor:
+        return model.weight.sum().abs().sqrt()  # type: ignore[union-attr,operator]  # 0, with an infinite slope
+
+    run = Run(model, loss, Plan(batch=1), tmp_path, "cpu")
+    with pytest.raises(TrainingDataError, match=r"the loss became 0.0 with gradients of (nan|inf).*another folder"):
+        run.go([((1,), (1,))], [((1,), (1,))], {}, "m", lambda what, share: None, "x")
+    assert model.weight.item() == 0.0
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

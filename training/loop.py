@@ -21,6 +21,8 @@ from artrag.training.shards import Shards
 
 CHECKPOINT = "checkpoint.pt"
 LOSSES = "losses.jsonl"
+NO_MEMORY = "can't allocate memory"
+"""So a full memory is told on a CPU, in an error without a class of its own."""
 SAVE_EVERY = 60.0
 """Seconds between checkpoints."""
 
@@ -190,7 +192,9 @@ class Run:
                     loss = self.loss(self.model, batch) * (len(batch) / len(rows))
                 loss.backward()
                 told += loss.detach()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error)):
+                raise
             raise TrainingDataError(
                 f"the memory is full ({str(error).splitlines()[0][:120]}): lower the plan's window "
                 f"({self.plan.window} here), or take a smaller base model"
@@ -198,10 +202,12 @@ class Run:
         for weight in self.weights.values():
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         self.shards.add_up([told, *(weight.grad for weight in self.weights.values())])
-        total = float(told)
-        if not math.isfinite(total):
-            raise TrainingDataError(f"the loss became {total!r} in {str(self.out)!r}: lower the rate ({rate:g} here)")
-        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
+        total, slope = float(told), float(torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0))
+        if not math.isfinite(total + slope):
+            raise TrainingDataError(
+                f"the loss became {total!r} with gradients of {slope!r} in {str(self.out)!r}: lower the rate "
+                f"({rate:g} here), in another folder"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
