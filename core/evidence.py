@@ -27,6 +27,7 @@ _REFUSAL = re.compile(
     r"|no (?:information|answer)|not (?:stated|mentioned|given) in)",
     re.IGNORECASE,
 )
+_VERDICT = re.compile(r"\W*(?:yes|no|maybe|true|false)\W*", re.IGNORECASE)
 
 
 def is_refusal(answer: str) -> bool:
@@ -37,6 +38,12 @@ def is_refusal(answer: str) -> bool:
 def without_marks(text: str) -> str:
     """The text without its `[n]` citation marks."""
     return _MARK.sub("", text)
+
+
+def claim(question: str, answer: str) -> str:
+    """The words that an answer stands for: its own, and of a bare yes, no or maybe its question's."""
+    bare = without_marks(answer)
+    return question if _VERDICT.fullmatch(bare) else bare
 
 
 def marks(text: str) -> list[int]:
@@ -117,7 +124,8 @@ class Evidence:
     """The checkable facts about one answer; every share lies between 0 and 1.
 
     Attributes:
-        support: mean share of the answer's sentences that stands in their best passage (1 without passages).
+        support: mean share of the answer's sentences that stands in their best passage (1 without passages); of a bare
+            yes, no or maybe, of its question's words.
         on_topic: share of the question's terms found in the passages that support the answer (1 without passages).
         numbers_found: share of the answer's numbers that stand in the passages, the question or a right equation.
         equations: how many equations the answer states.
@@ -137,12 +145,12 @@ class Evidence:
 
 def examine(question: str, answer: str, passages: Sequence[Document] | None) -> Evidence:
     """Collect the evidence about `answer`; `passages=None` means that it was reasoned without any."""
-    steps = read_steps(answer)
+    said, steps = claim(question, answer), read_steps(answer)
     right = [step for step in steps if step.correct]
     known = {*numbers(question), *(number for step in right for number in (step.stated, *numbers(step.text)))}
     support = on_topic = 1.0
     if passages is not None:
-        found = supports(answer, passages)
+        found = supports(said, passages)
         support = sum(s.share for s in found) / len(found) if found else 0.0
         used = sorted({s.passage for s in found if s.passage is not None})
         read = "\n".join(whole(passages[i]) for i in used)
@@ -157,5 +165,5 @@ def examine(question: str, answer: str, passages: Sequence[Document] | None) -> 
         equations=len(steps),
         wrong=tuple(f"{step.claim} (it is {written(step.actual)})" for step in steps if not step.correct),
         refuses=is_refusal(answer),
-        empty=not terms(without_marks(answer)) and not numbers(answer),
+        empty=not terms(said) and not numbers(answer),
     )

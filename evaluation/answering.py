@@ -12,7 +12,7 @@ from artrag.errors import MissingExtraError
 from artrag.evaluation.metrics import Score, exact_match, holds_answer, holds_wording
 from artrag.evaluation.questions import Question
 from artrag.evaluation.retrieval import ndcg, ranks, share
-from artrag.evidence import is_refusal, supports, whole, without_marks
+from artrag.evidence import claim, is_refusal, supports, whole, without_marks
 from artrag.final_answer import final_answer
 from artrag.passages import own_words
 
@@ -98,7 +98,8 @@ def measures(question: Question, row: Answered) -> dict[str, Score]:
 
     `quality` for all. For words `em`, `f1`, `rouge_l` and `gives_answer` (a right wording stands in the answer); for
     others `accuracy` or `refusal`. With passages `support` (share of the answer that stands in one of them, by
-    sentence) and `answer_in_passages`, and with relevant ids `recall`, `mrr` and `ndcg` over the passages read.
+    sentence; of a bare yes or no, of its question) and `answer_in_passages`, and with relevant ids `recall`, `mrr` and
+    `ndcg` over the passages read.
     """
     found = {"quality": quality(question, row)}
     said = "" if row.abstained or row.error else _said(row)
@@ -112,7 +113,7 @@ def measures(question: Question, row: Answered) -> dict[str, Score]:
         found["refusal" if question.kind == "refusal" else "accuracy"] = found["quality"]
     if row.passages is not None:
         if said.strip() and not is_refusal(said):
-            found["support"] = support(said, row.read)
+            found["support"] = support(claim(question.question, said), row.read)
         if question.kind == "words":
             found["answer_in_passages"] = told(row.read, question.answers)
         if question.relevant:

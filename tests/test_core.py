@@ -121,6 +121,12 @@ def test_evidence_of_reasoning() -> None:
     assert seen.wrong == ("12 * 3 = 35 (it is 36)",) and seen.equations == 1
     assert examine("Q", "The passages do not say.", []).refuses
     assert examine("Q", " ... ", None).empty
+    told = [passage("Glass towers scatter light."), passage("Coral reefs reduce the waves of storms by half.")]
+    for verdict in ("Yes [2]", "no.", "**Maybe**"):
+        seen = examine("Do coral reefs reduce storm waves?", verdict, told)
+        assert not seen.empty and seen.support == 1.0
+    assert examine("Do pumps reduce the noise of engines?", "Yes", told).support < 0.4
+    assert examine("Do coral reefs reduce storm waves?", "Yes, of 40 tons", told).support < 0.5
 
 
 @pytest.mark.parametrize("text", ["The passages do not say.", "I don't know.", "The text does not mention it."])

@@ -414,6 +414,8 @@ def test_measures_of_words_with_passages() -> None:
     assert found["ndcg"].value == pytest.approx(1 / math.log2(3) / (1 + 1 / math.log2(3)))
     refused = measures(words("4 bar"), row("The passages do not say.", passages=READ))
     assert "support" not in refused and refused["quality"].value < 0.5
+    verdict = Question("q", "Does the pump run at 4 bar?", ("yes",))
+    assert measures(verdict, row("Yes [1]", passages=READ))["support"].value == 1
     hedged = ({"id": "d#0", "document": "d", "text": "The time is not given in winter. It runs at 4 bar."},)
     assert measures(words("4 bar"), row("9", passages=hedged))["answer_in_passages"].value == 1
     worked = measures(words("4 bar"), row("The pump is old. It was made to run slowly.\nAnswer: 4 bar"))
