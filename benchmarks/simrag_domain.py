@@ -46,7 +46,7 @@ def unfiltered() -> Iterator[None]:
         fault=lambda pair: None if len(pair.question) > 1 else "not one question",
         brought_back=lambda *_: True,
         answered=lambda *_: True,
-        ASKED=0.0,
+        SURE=0.0,
     ):
         yield
 

@@ -27,7 +27,7 @@ from artrag.training.claims import statement
 from artrag.training.clauses import clauses
 from artrag.training.distractors import distractors
 from artrag.training.fitting import saying, told_already
-from artrag.training.keeping import ASKED, REASONS, Pair, Seen, answered, brought_back, fault
+from artrag.training.keeping import REASONS, SURE, Pair, Seen, answered, brought_back, fault, sureness
 from artrag.training.proposing import Candidate, candidates, pair
 from artrag.training.rounds import example_of, pair_of, parted, round_folder, seconds_of
 
@@ -104,6 +104,8 @@ def test_wrong_options_are_of_the_same_kind_and_nowhere_in_the_passage() -> None
         ("167", ("0.1", "05", "12%", "166"), ["166", "334", "84"]),
         ("60%", ("61", "70%"), ["70%", "30%", "90%"]),  # no share of more than a hundred
         ("1976 and 2008", ("1990",), ["1977 and 2009", "1974 and 2006", "1979 and 2011"]),
+        ("26 January 2020", (), ["27 January 2021", "24 January 2018", "1 January 2023"]),  # dates that there are
+        ("2 May", (), ["3 May", "28 May", "5 May"]),
         ("23,348", (), ["46,696", "11,674", "35,022"]),
         ("HPLC", ("0-15", "mRNA", "ELISA", "HPLC-MS"), ["ELISA"]),
         ("IL-6", ("TNF", "CD-4"), ["CD-4"]),
@@ -282,12 +284,32 @@ def test_what_is_dropped_by_rule(one: Pair, reason: str | None) -> None:
         ("How many operations were there?", "12 operations", "There were 12 operations.", True),
         ("How many patients came?", "30", "Since 1930 patients came until 30 June 2011.", False),
         ("What is the name of the dose?", "3.5 mg", "The dose was 3.5 mg.", False),
+        ("Which gene was lost?", "COL1A1", "Lost were the genes COL1A1 and TP53.", False),
+        ("Which gene was lost?", "TP53", "Lost was the gene COL1A1, or TP53.", False),
+        ("Which genes were lost?", "COL1A1 and TP53", "Lost were the genes COL1A1 and TP53.", True),
+        ("Which gene was lost?", "COL1A1", "The gene COL1A1 was lost and found.", True),
+        ("When did it rain?", "2017", "It did rain in 2017 and 2018.", False),
+        ("When did it rain?", "2017", "It did rain in 2017 and snow.", True),
+        ("What was the dose for rats?", "3 mg", "Rats and mice got doses of 3 mg, 4 g, respectively.", False),
         ("Wie viele Lampen leuchten?", "12", "Alle 12 brennen.", True),
         ("灯有多重？ what", "4.5 kg", "它重 4.5 kg。", True),
     ],
 )
 def test_a_question_fits_its_sentence(question: str, answer: str, passage: str, good: bool) -> None:
     assert bool(saying(question, answer, passage)) is good
+
+
+def test_short_sentences_with_the_words_near_the_answer_are_surest() -> None:
+    near = made("How heavy is the Alpha Lamp?", text="The Alpha Lamp weighs 4.5 kg.")
+    far = replace(
+        near, text="The Alpha Lamp was, as everybody in town knew for years" + ", and years" * 9 + ", 4.5 kg."
+    )
+    long = replace(
+        near, text="The Alpha Lamp weighs 4.5 kg, as everybody in town knew for years" + ", and years" * 9 + "."
+    )
+    assert 1 > sureness(near, 0.6) > sureness(long, 0.6) > sureness(far, 0.6) > 0
+    assert sureness(near, 0.6) > SURE > sureness(far, 0.6) and sureness(near, 0.6) > sureness(near, 0.1) > 0
+    assert 0 < sureness(near, 0.0) < 0.01
 
 
 def test_what_the_question_tells_is_no_answer() -> None:
@@ -451,14 +473,14 @@ class WeighingChat(AnsweringChat):
         prompt = messages[-1].text
         self.weighed.append(prompt)
         assert answer.endswith("?") and "Nobody knows more" not in prompt  # the answer's sentence alone
-        return ASKED if "year" in answer else ASKED - 0.01
+        return 0.9 if "year" in answer else 0.05
 
 
 def test_what_the_teacher_would_not_ask_of_the_sentence_is_dropped(simrag: Simrag, tmp_path: Path) -> None:
     WeighingChat.weighed.clear()
     found = simrag(WeighingChat(teacher().said()), kinds={"short": 1.0})
     kept = [row for _, row in read_rows(tmp_path / "run/round-1/kept.jsonl")]
-    assert found["kept"] == found["rejected"]["the model would ask otherwise"] == 12
+    assert found["kept"] == found["rejected"]["it is not sure enough"] == 12
     assert all(row["answer"].isdigit() for row in kept) and len(WeighingChat.weighed) == 24
     assert simrag(WeighingChat(teacher().said()), kinds={"short": 1.0})["kept"] == 12
     assert len(WeighingChat.weighed) == 24, "weighed again"

@@ -9,6 +9,8 @@ from artrag.training.candidates import Span, is_number, kind_of
 FACTORS = (2.0, 0.5, 1.5, 3.0, 0.75, 1.25, 4.0)
 """By which a number is changed where there are too few like it."""
 YEARS = (1, -2, 3, -4, 6, -1, 2)
+MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_MONTH = re.compile(rf"\b(?:{MONTHS})\b")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
@@ -70,14 +72,16 @@ def _distance(one: str, other: str) -> float:
 
 
 def _changed(answer: str) -> list[str]:
-    """The answer with other numbers."""
-    made = []
+    """The answer with other numbers; of a date the year and the day."""
+    made, date = [], bool(_MONTH.search(answer))
     for factor, years in zip(FACTORS, YEARS, strict=True):
 
         def other(found: re.Match[str], factor: float = factor, years: int = years) -> str:
             text = found[0]
             if _is_year(text):
                 return str(int(text) + years)
+            if date and text.isdigit():
+                return str((int(text) + years) % 28 or 28)
             value = float(text.replace(",", "")) * factor
             decimals = len(text.partition(".")[2])
             return f"{value:,.{decimals}f}" if "," in text else f"{value:.{decimals}f}"

@@ -22,7 +22,7 @@ from artrag.nodes.situating import opened
 from artrag.passages import numbered, own_words
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
-from artrag.training.keeping import ASKED, Pair, Reason, Seen, answered, brought_back, fault
+from artrag.training.keeping import SURE, Pair, Reason, Seen, answered, brought_back, fault, sureness
 from artrag.training.proposing import posing_again
 from artrag.training.rounds import (
     ANSWERED,
@@ -58,7 +58,7 @@ def keep(teacher: Runnable[Any, Any], embedder: Embeddings) -> Runnable[Any, Any
         reasons |= yield Call(_not_found, None, (Path(state["index"]), embedder, left, run))
         chat = yield Call(opened, None, (teacher,))
         found = {n: one for n, one in left.items() if n not in reasons}
-        reasons |= yield Call(_otherwise, None, (chat, folder / LIKELY, found, run))
+        reasons |= yield Call(_unsure, None, (chat, folder / LIKELY, found, run))
         asked = {n: one for n, one in found.items() if n not in reasons}
         wanted = yield Call(_asking, None, (asked,))
         said = yield from replies(chat, folder / ANSWERED, wanted, run)
@@ -101,8 +101,8 @@ def _not_found(index: Path, embedder: Embeddings, pairs: Mapping[int, Pair], run
     return reasons
 
 
-def _otherwise(chat: Any, path: Path, pairs: Mapping[int, Pair], run: Run) -> dict[int, Reason]:
-    """Pairs that a teacher which tells how likely its words are would not have asked of the answer's sentence alone."""
+def _unsure(chat: Any, path: Path, pairs: Mapping[int, Pair], run: Run) -> dict[int, Reason]:
+    """Pairs that are not sure enough, where the teacher tells how likely its words are."""
     if not hasattr(type(chat), "likelihood"):
         return {}
     reasons: dict[int, Reason] = {}
@@ -115,8 +115,8 @@ def _otherwise(chat: Any, path: Path, pairs: Mapping[int, Pair], run: Run) -> di
             if key not in known:
                 known[key] = chat.likelihood(prompt, one.plain)
                 ledger.add({"key": key, "likelihood": known[key], "seconds": round(time.monotonic() - began, 3)})
-            if known[key] < ASKED:
-                reasons[place] = "the model would ask otherwise"
+            if sureness(one, known[key]) < SURE:
+                reasons[place] = "it is not sure enough"
             if done % 20 == 0:
                 run.progress("weighing questions", done, len(pairs))
     finally:
