@@ -494,6 +494,16 @@ def test_a_teacher_that_talks_nonsense_ends_clearly(simrag: Simrag, tmp_path: Pa
         simrag(AnsweringChat(lambda prompt: ""), kinds={"short": 1.0}, run=str(tmp_path / "other"))
 
 
+def test_passages_that_are_too_short_are_counted(documents: Path, student: str, tmp_path: Path) -> None:
+    (documents / "sign.md").write_text("# Sign\n\nMind the step.\n", "utf-8")
+    graph = build_simrag(teacher=teacher(), embedder=HashedWords(), student=student).compile(
+        interrupt_after=["propose"]
+    )
+    given: Any = {"paths": [str(documents)], "run": str(tmp_path / "run"), "passages": 3}
+    told = [one["message"] for _, one in graph.stream(given, stream_mode="custom", subgraphs=True)]
+    assert "3 passages are asked about; 1 of the index are too short" in told
+
+
 def test_tiny_documents_are_refused(simrag: Simrag, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny/a.md").write_text("Not much.", "utf-8")

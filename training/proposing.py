@@ -127,12 +127,17 @@ def pair(candidate: Candidate, reply: str, others: Iterable[Span], *, seed: int 
     return replace(short, kind="claim", question=f"{CLAIM_START}{told}?", answer=answer, asks=question)
 
 
+def long_enough(chunk: StoredChunk) -> bool:
+    """May a passage be asked about?"""
+    return len(chunk.text.strip()) >= SHORTEST_CHUNK
+
+
 def sample(chunks: Sequence[StoredChunk], count: int, *, seed: int = 0) -> list[StoredChunk]:
     """Chunks drawn at random, one of every document before a second of any."""
     draw = random.Random(seed)  # noqa: S311
     of_document: dict[str, list[StoredChunk]] = {}
     for chunk in chunks:
-        if len(chunk.text.strip()) >= SHORTEST_CHUNK:
+        if long_enough(chunk):
             of_document.setdefault(chunk.document, []).append(chunk)
     for own in of_document.values():
         draw.shuffle(own)

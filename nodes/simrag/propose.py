@@ -17,7 +17,7 @@ from artrag.nodes.situating import opened
 from artrag.state import SimragState
 from artrag.steps import Call, Steps
 from artrag.training.candidates import Span, spans
-from artrag.training.proposing import Candidate, candidates, extraction, pair, posing, sample
+from artrag.training.proposing import Candidate, candidates, extraction, long_enough, pair, posing, sample
 from artrag.training.rounds import EXTRACTED, POSED, PROPOSED, round_folder, write_pairs
 
 DISTRACTORS_FROM = 400
@@ -39,7 +39,8 @@ def propose(teacher: Runnable[Any, Any]) -> Runnable[Any, Any]:
     def body(state: SimragState, run: Run) -> Steps[dict[str, Any]]:
         number = state["round"] + 1
         folder = round_folder(state["run"], number)
-        chosen, others = yield Call(_chosen, None, (Path(state["index"]), state["passages"], number))
+        chosen, others, short = yield Call(_chosen, None, (Path(state["index"]), state["passages"], number))
+        run.tell(f"{len(chosen)} passages are asked about; {short} of the index are too short")
         chat = yield Call(opened, None, (teacher,))
         wanted = yield Call(_extractions, None, (chosen,))  # prompts are files
         named = yield from replies(chat, folder / EXTRACTED, wanted, run)
@@ -54,8 +55,8 @@ def propose(teacher: Runnable[Any, Any]) -> Runnable[Any, Any]:
     return node("propose", body)
 
 
-def _chosen(index: Path, count: int, seed: int) -> tuple[list[StoredChunk], list[Span]]:
-    """The passages to ask about, and spans of these and others for wrong options."""
+def _chosen(index: Path, count: int, seed: int) -> tuple[list[StoredChunk], list[Span], int]:
+    """The passages to ask about, spans of these and others for wrong options, and how many passages are too short."""
     with closing(Index.open(index)) as opened_index:
         chunks = list(opened_index.chunks())
     chosen = sample(chunks, count, seed=seed)
@@ -63,7 +64,8 @@ def _chosen(index: Path, count: int, seed: int) -> tuple[list[StoredChunk], list
         raise TrainingDataError(
             f"no passage of {str(index)!r} is long enough to ask about: give documents with more than a few lines"
         )
-    return chosen, [span for chunk in sample(chunks, DISTRACTORS_FROM, seed=seed) for span in spans(chunk.text)]
+    others = [span for chunk in sample(chunks, DISTRACTORS_FROM, seed=seed) for span in spans(chunk.text)]
+    return chosen, others, sum(not long_enough(chunk) for chunk in chunks)
 
 
 def _extractions(chosen: list[StoredChunk]) -> dict[str, list[BaseMessage]]:
