@@ -48,27 +48,30 @@ class JudgeCheck:
     """What a judge makes of rows whose answers are known.
 
     Attributes:
-        auc: faithfulness ranks supported answers above unsupported ones.
+        auc: faithfulness ranks supported answers above the same with other passages.
+        answerable: it ranks them above answers to questions that have none; nan where nobody asked such.
         coverage: share of the rows that it could score.
         rows: how many there were.
     """
 
     auc: float
+    answerable: float
     coverage: float
     rows: int
 
     @property
     def passes(self) -> bool:
         """May its scores be believed?"""
-        return self.auc >= GOOD_AUC and self.coverage >= GOOD_COVERAGE
+        return self.auc >= GOOD_AUC and self.coverage >= GOOD_COVERAGE and not self.answerable < GOOD_AUC
 
     def __str__(self) -> str:
         if math.isnan(self.auc) and (not self.rows or self.coverage):
             return f"the judge could not be checked: {self.rows} rows with known answers are too few, or of one sort"
         said = "can tell" if self.passes else "cannot tell"
+        asked = "" if math.isnan(self.answerable) else f", {self.answerable:.2f} against questions without an answer"
         return (
             f"on {self.rows} rows with known answers the judge {said} supported from unsupported ones: AUC "
-            f"{self.auc:.2f} (at least {GOOD_AUC}), {self.coverage:.0%} scored (at least {GOOD_COVERAGE:.0%})"
+            f"{self.auc:.2f}{asked} (at least {GOOD_AUC}), {self.coverage:.0%} scored (at least {GOOD_COVERAGE:.0%})"
         )
 
 
@@ -121,22 +124,36 @@ def coverage(scores: Sequence[Score]) -> float:
 
 
 async def check_judge(
-    supported: Sequence[Judged], unsupported: Sequence[Judged], judge: BaseChatModel, *, at_once: int = 4
+    supported: Sequence[Judged],
+    swapped: Sequence[Judged],
+    unanswerable: Sequence[Judged],
+    judge: BaseChatModel,
+    *,
+    at_once: int = 4,
 ) -> JudgeCheck:
     """Does a judge tell answers that their passages hold from those that they do not?
 
     Args:
         supported: right answers with the passages that hold them.
-        unsupported: the same or others with passages that do not.
+        swapped: the same with passages that do not.
+        unanswerable: answers to questions that their passages do not answer.
         judge: any chat model.
         at_once: rows judged side by side.
     """
-    rows = [*supported, *unsupported]
+    rows = [*supported, *swapped, *unanswerable]
     found = [one["faithfulness"] for one in await ragas_scores(rows, judge, metrics=["faithfulness"], at_once=at_once)]
-    labels = [True] * len(supported) + [False] * len(unsupported)
-    scored = [(one.value, label) for one, label in zip(found, labels, strict=True) if not math.isnan(one.value)]
-    value = auc([score for score, _ in scored], [label for _, label in scored]) if scored else math.nan
-    return JudgeCheck(value, coverage(found), len(rows))
+    values = [one.value for one in found]
+    right, rest = values[: len(supported)], values[len(supported) :]
+    return JudgeCheck(
+        _above(right, rest[: len(swapped)]), _above(right, rest[len(swapped) :]), coverage(found), len(rows)
+    )
+
+
+def _above(right: Sequence[float], wrong: Sequence[float]) -> float:
+    """The AUC of scores of right rows above those of wrong ones; nan counts as not scored."""
+    labels = [True] * len(right) + [False] * len(wrong)
+    scored = [(score, label) for score, label in zip([*right, *wrong], labels, strict=True) if not math.isnan(score)]
+    return auc([score for score, _ in scored], [label for _, label in scored]) if scored else math.nan
 
 
 def _metrics(

@@ -13,8 +13,11 @@ from fakes import AnsweringChat, HashedWords, json_lines, passage
 
 from artrag.errors import MissingExtraError
 from artrag.evaluation import ragas_scores as adapter
+from artrag.evaluation.answering import Answered
 from artrag.evaluation.metrics import Score
+from artrag.evaluation.questions import Question
 from artrag.evaluation.ragas_scores import Judged, check_judge, coverage, embedder_of, judge_of, ragas_scores
+from artrag.nodes.evaluate.judge import known_rows
 
 ROW = Judged("How hot is it?", "It is 4 degrees. It rains.", ("It is 4 degrees.", "Nothing else."), "4 degrees")
 
@@ -112,12 +115,17 @@ def test_a_slow_judge_is_left_and_a_row_without_passages_is_no_disaster() -> Non
 def test_a_judge_is_checked_on_known_rows() -> None:
     needs_ragas()
     wrong = Judged(ROW.question, ROW.answer, ("It snows.",), ROW.reference)
-    good = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, AnsweringChat(said)))
+    good = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, [], AnsweringChat(said)))
     assert good.passes and good.auc == 1 and good.coverage == 1 and "can tell" in str(good)
+    assert math.isnan(good.answerable) and "without an answer" not in str(good)
+    both = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, [wrong], AnsweringChat(said)))
+    assert both.passes and both.answerable == 1 and both.rows == 7 and "1.00 against questions without" in str(both)
+    fooled = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, [ROW], AnsweringChat(said)))
+    assert not fooled.passes and (fooled.auc, fooled.answerable) == (1, 0.5) and "cannot tell" in str(fooled)
     blind = AnsweringChat(lambda prompt: said(prompt.replace("It snows.", "It is 4 degrees.")))
-    found = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, blind))
+    found = asyncio.run(check_judge([ROW] * 3, [wrong] * 3, [], blind))
     assert not found.passes and found.auc == 0.5 and "cannot tell" in str(found)
-    mute = asyncio.run(check_judge([ROW], [wrong], AnsweringChat(lambda _: "no")))
+    mute = asyncio.run(check_judge([ROW], [wrong], [], AnsweringChat(lambda _: "no")))
     assert not mute.passes and mute.coverage == 0
 
 
@@ -208,10 +216,23 @@ def test_a_judge_that_says_nothing_usable_is_named_as_such(tmp_path: Path, monke
     assert "the judge cannot tell" in (tmp_path / "run/report.html").read_text("utf-8")
 
 
+def test_known_rows_are_right_ones_swapped_ones_and_made_up_ones() -> None:
+    questions = [Question(f"q{n}", f"How hot is it on day {n}?", (f"{n} degrees",)) for n in range(3)]
+    questions += [Question("none", "How cold is the sun?", ()), Question("silent", "How cold is the moon?", ())]
+    read = [({"id": "p", "document": "p", "text": f"On day {n} it is {n} degrees hot."},) for n in range(3)]
+    rows = [Answered("a", f"q{n}", "hot", passages=read[n]) for n in range(3)]
+    rows += [Answered("a", "none", "4 degrees [1]", passages=read[0])]
+    rows += [Answered("a", "silent", "The passages do not say.", passages=read[0])]
+    right, swapped, made_up = known_rows(questions, {"a": rows, "b": rows})
+    assert len(right) == len(swapped) == 3 and all(one.reference in one.passages[0] for one in right)
+    assert not any(one.reference in one.passages[0] for one in swapped)
+    assert [one.answer for one in made_up] == ["How cold is the sun? 4 degrees"]
+
+
 def test_a_judge_without_known_rows_is_said_to_be_unchecked() -> None:
     needs_ragas()
-    assert "could not be checked" in str(asyncio.run(check_judge([], [], AnsweringChat(said))))
-    assert "could not be checked" in str(asyncio.run(check_judge([ROW], [], AnsweringChat(said))))
+    assert "could not be checked" in str(asyncio.run(check_judge([], [], [], AnsweringChat(said))))
+    assert "could not be checked" in str(asyncio.run(check_judge([ROW], [], [], AnsweringChat(said))))
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,23 +18,26 @@ from artrag.evaluation.metrics import Score, holds_wording
 from artrag.evaluation.questions import Question, read_questions
 from artrag.evaluation.ragas_scores import JudgeCheck, Judged, Metric, check_judge, ragas_scores
 from artrag.evaluation.rows import write_rows
-from artrag.evidence import is_refusal, whole
+from artrag.evidence import is_refusal, whole, without_marks
 from artrag.nodes.evaluate.alone import alone
 from artrag.nodes.evaluate.report import answers
 from artrag.nodes.evaluate.score import AT_ONCE, JUDGED
 from artrag.nodes.node import Run, node
+from artrag.passages import own_words
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
 
 KNOWN = 20
 """Rows with known answers that the judge is checked on, of each sort."""
+NONE = "It is not told."
+"""The right answer to a question that has none."""
 
 
 def judge(chat: BaseChatModel, embedder: Embeddings | None = None) -> Runnable[Any, Any]:
     """A node that judges every answer that was made from passages, and writes `judged.jsonl` into the run's folder.
 
     The judge is checked first, on the run's own questions: right answers with passages that hold them, against the same
-    answers with the passages of another question.
+    answers with the passages of another question, and against answers that were given to questions which have none.
 
     Reads `run`, `questions`, `rungs`, `at_once`; writes `judge`.
 
@@ -73,25 +76,34 @@ def judge(chat: BaseChatModel, embedder: Embeddings | None = None) -> Runnable[A
 
 def known_rows(
     questions: Sequence[Question], rows: Mapping[str, Sequence[Answered]], *, most: int = KNOWN, seed: int = 0
-) -> tuple[list[Judged], list[Judged]]:
-    """(supported, unsupported): right answers in whole sentences, with passages that hold them and with other ones."""
+) -> tuple[list[Judged], list[Judged], list[Judged]]:
+    """(supported, swapped, unanswerable), all answers in whole sentences.
+
+    Right ones with passages that hold them, the same with other passages, and what was said to questions without an
+    answer.
+    """
     held: dict[str, Judged] = {}
+    made_up: dict[str, Judged] = {}
     for own in rows.values():
         for question, row in zip(questions, own, strict=True):
+            if question.kind == "refusal" and _to_judge(row):
+                told = f"{question.question} {without_marks(own_words(row.answer))}"
+                made_up.setdefault(question.id, Judged(question.question, told, tuple(map(whole, row.read)), NONE))
             if question.kind != "words" or question.id in held:
                 continue
             holding = [whole(one) for one in row.read if holds_wording(whole(one), question.answers).value]
             if holding:
                 told = f"{question.question} {question.answers[0]}"
                 held[question.id] = Judged(question.question, told, (holding[0],), question.answers[0])
-    right = random.Random(seed).sample(list(held.values()), min(most, len(held)))  # noqa: S311
+    draw = random.Random(seed)  # noqa: S311
+    right, without = (draw.sample(list(some.values()), min(most, len(some))) for some in (held, made_up))
     swapped = []
     for n, one in enumerate(right):
         others = (other.passages for other in (*right[n + 1 :], *right[:n]))
         lacking = next((read for read in others if not holds_wording(read[0], [one.reference]).value), None)
         if lacking:
             swapped.append(Judged(one.question, one.answer, lacking, one.reference))
-    return right, swapped
+    return right, swapped, without
 
 
 def _plain(score: Score) -> list[Any]:
@@ -100,7 +112,7 @@ def _plain(score: Score) -> list[Any]:
 
 def _judged(question: Question, row: Answered) -> Judged:
     said = row.answer or "-"
-    return Judged(question.words, said, tuple(map(whole, row.read)), "; ".join(question.answers) or "It is not told.")
+    return Judged(question.words, said, tuple(map(whole, row.read)), "; ".join(question.answers) or NONE)
 
 
 def _to_judge(row: Answered) -> bool:
