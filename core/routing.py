@@ -7,13 +7,10 @@ from typing import Literal
 
 from langchain_core.documents import Document
 
-from artrag.evidence import coverage, whole
+from artrag.evidence import ON_TOPIC, coverage, whole
 from artrag.text import numbers
 
 Need = Literal["retrieval", "arithmetic", "neither"]
-ON_TOPIC = 0.5
-"""Share of a question's terms in one passage from which on the documents speak of it. Of train questions nine in ten
-that an index answers have it, and one in ten others."""
 _WORDS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twice|half|double|triple"
 _COUNTED = re.compile(rf"\b(?:{_WORDS})\b", re.IGNORECASE)
 _ASKED = re.compile(

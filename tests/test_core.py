@@ -125,7 +125,9 @@ def test_evidence_of_reasoning() -> None:
     for verdict in ("Yes [2]", "no.", "**Maybe**"):
         seen = examine("Do coral reefs reduce storm waves?", verdict, told)
         assert not seen.empty and seen.support == 1.0
-    assert examine("Do pumps reduce the noise of engines?", "Yes", told).support < 0.4
+    seen = examine("Do coral reefs reduce storm waves near Cuba, Haiti and Panama?", "Yes", told)
+    assert seen.support == 1.0 > seen.on_topic > 0.5  # more than half of the words
+    assert examine("Do old pumps reduce the noise of engines?", "Yes", told).support < 0.5
     assert examine("Do coral reefs reduce storm waves?", "Yes, of 40 tons", told).support < 0.5
 
 
