@@ -151,6 +151,8 @@ def test_clauses_take_their_share_of_the_places_and_no_other_kind() -> None:
     mixed = candidates(chunk(text), "1987", kinds={"short": 0.3, "long": 0.4, "choice": 0.3}, most=5)
     assert [one.span.kind for one in mixed if one.kind == "long"] == ["clause", "clause"] and len(mixed) == 5
     assert mixed[0].span.text == "1987" and all(one.span.kind != "clause" for one in mixed[:3])
+    rare = [candidates(chunk(text), "1987", kinds={"short": 0.9, "long": 0.1}, seed=seed) for seed in range(40)]
+    assert 10 < sum(any(one.kind == "long" for one in found) for found in rare) < 30  # half a place of five
     alone = candidates(chunk(text), "1987", kinds={"long": 1.0})
     assert {one.span.text for one in alone} == {"cold nights in spring", "a gift of old Ann Miller"}
     assert all(one.kind != "long" for one in candidates(chunk(text), "1987", kinds={"short": 1.0}))

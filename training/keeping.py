@@ -44,7 +44,10 @@ Of 374 labelled pairs that pass the rules (`benchmarks/labels`) 80% are right, o
 (cross-validated).
 """
 _SURE = (5.33, 1.37, -0.72, 0.82)
-"""Logistic weights, fitted to these pairs: constant, log likelihood, log of the sentence's characters, nearness."""
+"""Logistic weights, fitted to these pairs: constant, log likelihood, log of the sentence's characters, nearness.
+
+The likelihoods are those of the shipped answerer; another teacher's are taken as they are.
+"""
 REPEATED = 0.8
 """Share of terms that two questions about one answer may have in common."""
 

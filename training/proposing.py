@@ -70,8 +70,9 @@ def candidates(
     """
     draw = random.Random(f"{seed} {chunk.id}")  # noqa: S311
     share = kinds.get("long", 0.0) / sum(kinds.values())
-    told = clauses(chunk.text) if share else []
-    long = random.Random(f"{seed} {chunk.id} long").sample(told, min(len(told), round(share * most)))  # noqa: S311
+    long = clauses(chunk.text) if share else []
+    dice = random.Random(f"{seed} {chunk.id} long")  # noqa: S311
+    long = dice.sample(long, len(long))[: int(share * most + dice.random())]
     kinds = {kind: weight for kind, weight in kinds.items() if kind != "long"}
     most = most - len(long) if any(kinds.values()) else 0
     named, ruled = named_by_model(reply, chunk.text), spans(chunk.text)
