@@ -204,6 +204,9 @@ class SimragInput(TypedDict, total=False):
         list[str],
         Field(description="Examples to mix in, .jsonl, so that nothing else is forgotten.", examples=[["mine.jsonl"]]),
     ]
+    mix_share: Annotated[
+        float, Field(description="Share of them in what is trained on, at most.", ge=0, lt=1, examples=[0.25])
+    ]
     passages: Annotated[int, Field(description="Passages that are asked about, each round.", ge=1, examples=[200])]
     kinds: Annotated[
         dict[str, float],

@@ -24,6 +24,9 @@ def simrag(
     mix: Annotated[
         list[Path] | None, typer.Option("--mix", help="Examples mixed in, as `artrag train answerer` takes them.")
     ] = None,
+    mix_share: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of them in what is trained on, at most.")
+    ] = 0.25,
     student: Annotated[str, typer.Option("--student", help="The local chat model that learns.")] = EMBEDDED_CHAT,
     chat: Annotated[str | None, typer.Option("--chat", help="The teacher; none: the student itself.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = 1,
@@ -46,6 +49,7 @@ def simrag(
         "passages": passages,
         "rounds": rounds,
         "mix": [str(path) for path in mix or []],
+        "mix_share": mix_share,
     }
     state |= {"questions": str(questions)} if questions else {}
     how = {"epochs": epochs, "seed": seed} | ({"rate": rate} if rate else {})

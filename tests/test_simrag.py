@@ -506,6 +506,17 @@ def test_passages_that_are_too_short_are_counted(documents: Path, student: str, 
     assert "3 passages are asked about; 1 of the index are too short" in told
 
 
+def test_a_share_of_other_examples_is_mixed_in(simrag: Simrag, tmp_path: Path) -> None:
+    others = [{"task": "instruct", "question": f"Say {n}.", "answer": str(n)} for n in range(40)]
+    mix = [str(json_lines(tmp_path / "mix.jsonl", others))]
+    alone = simrag(kinds={"short": 1.0})["trained"]["rows"]["in"]
+    assert simrag(kinds={"short": 1.0}, mix=mix)["trained"]["rows"]["in"] == round(alone * 4 / 3)
+    assert simrag(kinds={"short": 1.0}, mix=mix, mix_share=0.0)["trained"]["rows"]["in"] == alone
+    assert simrag(kinds={"short": 1.0}, mix=mix, mix_share=0.9)["trained"]["rows"]["in"] == alone + 40
+    with pytest.raises(UsageError, match=r"1.0 is no share .*'mix_share' from 0 to below 1"):
+        simrag(mix_share=1.0)
+
+
 def test_tiny_documents_are_refused(simrag: Simrag, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny/a.md").write_text("Not much.", "utf-8")

@@ -1,5 +1,6 @@
 """finetune: train the student on the pairs that were kept."""
 
+import random
 import shutil
 from contextlib import closing
 from hashlib import sha256
@@ -24,11 +25,13 @@ OF = "pairs.sha256"
 
 
 def finetune(student: str, plan: Plan = HOW) -> Runnable[Any, Any]:
-    """A node that goes on training the student's weights on all kept pairs and on the examples in `mix`.
+    """A node that goes on training the student's weights on all kept pairs and on some of the examples in `mix`.
 
     Beside its passage a question sees others of the index that are near it, as retrieval would bring them.
 
-    Reads `run`, `index`, `round`, `mix`, `questions`; writes `trained`, the figures of the training.
+    So many of those are drawn that they are `mix_share` of what is trained on, as far as there are.
+
+    Reads `run`, `index`, `round`, `mix`, `mix_share`, `questions`; writes `trained`, the figures of the training.
 
     Args:
         student: reference of a local chat model; where it has a trained answerer, that is gone on with.
@@ -59,14 +62,16 @@ def _train(state: SimragState, student: str, plan: Plan, tell: Any) -> dict[str,
             f"the kept pairs come from too few passages ({len(parts.train)} pairs to learn from, {len(parts.dev)} to "
             "choose by): give more documents, or more passages a round"
         )
-    mixed = load_examples(*map(Path, state.get("mix") or []))[0]
+    mixed, share = load_examples(*map(Path, state.get("mix") or []))[0], state["mix_share"]
     with closing(Index.open(Path(state["index"]))) as opened:
         among = [(chunk.text, chunk.context) for chunk in opened.chunks()]
     learn, check = (
         with_distractors([example_of(one) for one in side], DISTRACTORS, among=among, seed=plan.seed)
         for side in (parts.train, parts.dev)
     )
-    learn += unasked(mixed, check)
+    mixed = unasked(mixed, check)
+    wanted = round(len(learn) * share / (1 - share))
+    learn += random.Random(plan.seed).sample(mixed, min(wanted, len(mixed)))  # noqa: S311
     out = round_folder(state["run"], state["round"]) / PART
     mark = sha256(repr((student, plan, learn, check)).encode()).hexdigest()
     known = out / OF

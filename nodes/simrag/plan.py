@@ -16,13 +16,14 @@ from artrag.training.answerer_sets import load_examples
 from artrag.training.proposing import KINDS
 
 PASSAGES = 200
+MIX_SHARE = 0.25
 ROUNDS = 2
 
 
 def plan() -> Runnable[Any, Any]:
-    """A node that settles the index, the kinds of questions, the passages a round, and the rounds.
+    """A node that settles the index, the kinds of questions, the passages a round, the rounds, and what is mixed in.
 
-    Reads and writes `passages`, `kinds`, `rounds`; reads `run`, `questions`, `mix`; writes `index`, and
+    Reads and writes `passages`, `kinds`, `rounds`, `mix_share`; reads `run`, `questions`, `mix`; writes `index`, and
     begins `round`, `scores` and `decision`.
 
     Raises:
@@ -44,8 +45,10 @@ def plan() -> Runnable[Any, Any]:
             raise UsageError(f"there are no questions of the kind {min(unknown)!r}: there are {', '.join(KINDS)}")
         if not sum(kinds.values()) > 0 or min(kinds.values()) < 0:
             raise UsageError(f"the kinds of questions are weighted {kinds}: give one of them a weight above 0")
+        if not 0 <= (share := state.get("mix_share", MIX_SHARE)) < 1:
+            raise UsageError(f"{share!r} is no share of the training: give 'mix_share' from 0 to below 1")
         mixed = yield Call(load_examples, None, tuple(map(Path, state.get("mix") or [])))
-        run.tell(f"{len(mixed[0])} examples are mixed in")
+        run.tell(f"{len(mixed[0])} examples can be mixed in")
         if state.get("questions"):
             held = yield Call(read_questions, None, (Path(state["questions"]),))
             run.tell(f"{len(held)} held-out questions")
@@ -55,6 +58,7 @@ def plan() -> Runnable[Any, Any]:
             "passages": state.get("passages") or PASSAGES,
             "kinds": kinds,
             "rounds": state.get("rounds") or ROUNDS,
+            "mix_share": share,
             "round": 0,
             "scores": {},
             "decision": "",
