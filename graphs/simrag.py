@@ -11,12 +11,10 @@ from artrag.graphs.ingest import build_ingest
 from artrag.nodes import simrag as nodes
 from artrag.settings import EMBEDDED_CHAT, Settings
 from artrag.state import SimragInput, SimragState
-from artrag.training.answerer import HOW
-from artrag.training.loop import Plan
 
 
 def build_simrag(
-    *, teacher: Runnable[Any, Any], embedder: Embeddings, student: str = EMBEDDED_CHAT, plan: Plan = HOW
+    *, teacher: Runnable[Any, Any], embedder: Embeddings, student: str = EMBEDDED_CHAT, plan: nodes.Plan = nodes.HOW
 ) -> StateGraph[SimragState, Settings, SimragInput, SimragState]:
     """Documents to a better answerer for them, or the word that it is not better: SimRAG (Xu et al., arXiv 2410.17952).
 

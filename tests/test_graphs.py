@@ -186,7 +186,7 @@ def test_calls_are_retried_and_empty_replies_are_faults() -> None:
     assert found["answer"] == "Nausea."
     with pytest.raises(ModelCallError, match=r"3 tries \(the reply was empty\)"):
         ask(art(ScriptedChat("", "", ""), 0.1))
-    with pytest.raises(ModelCallError, match=r"1 tries \(TimeoutError: slow"):
+    with pytest.raises(ModelCallError, match=r"1 try \(TimeoutError: slow"):
         ask(art(ScriptedChat(TimeoutError("slow")), 0.1), retries=0)
 
 
