@@ -30,7 +30,7 @@ pytestmark = pytest.mark.server
 
 GRAPHS = {"art", "chat", "contextual_rag", "evaluate", "ingest", "routed", "simrag"}
 EVALUATE = {"questions", "run", "systems", "indexes", "tuned", "at_once", "price", "against", "traces"}
-SIMRAG = {"paths", "run", "questions", "mix", "passages", "kinds", "rounds"}
+SIMRAG = {"paths", "run", "questions", "mix", "mix_share", "passages", "kinds", "rounds"}
 ANSWER = "After treatment participants improved by 4.2 points."
 QUESTION = {"question": "By how many points did participants of the Alphadrug trial improve?"}
 
