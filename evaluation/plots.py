@@ -228,12 +228,18 @@ def frontier_plot(points: Mapping[str, tuple[float, Interval]], unit: str) -> st
             shown = name[-32:].encode("ascii", "replace").decode().replace("$", r"\$")
             axes.annotate(shown, (cost, 100 * found.value), (6, 5), textcoords="offset points", fontsize=8)
         axes.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--")
-        if min(cost for cost, _ in points.values()) > 0:
+        # Limits of our own: from costs a hair apart matplotlib makes an axis without length, and warns.
+        low, high = min(cost for cost, _ in points.values()), max(cost for cost, _ in points.values())
+        if low > 0:
+            room = max((high / low) ** 0.15, 1.25)
             axes.set_xscale("log")
+            axes.set_xlim(low / room, high * room)
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.15)
+        else:
+            room = 0.15 * (high - low) or 1.0
+            axes.set_xlim(low - room, high + room)
         axes.set_xlabel(f"{unit} a question")
         axes.set_ylabel("quality, %")
 

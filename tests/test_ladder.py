@@ -21,9 +21,11 @@ from artrag import System, build_evaluate
 from artrag.errors import ModelCallError, RunLockedError, UsageError
 from artrag.evaluation.answering import Answered, measures, quality
 from artrag.evaluation.causes import cause
+from artrag.evaluation.intervals import Interval
 from artrag.evaluation.ladder import Ladder, Rung, ladder
 from artrag.evaluation.ladder_markdown import as_markdown
 from artrag.evaluation.ladder_page import SHOWN, as_html
+from artrag.evaluation.plots import frontier_plot
 from artrag.evaluation.questions import Question
 from artrag.index import Index
 from artrag.interfaces import ladder as rooms
@@ -718,3 +720,12 @@ def test_rungs_climb_from_a_prompt_to_doubt(
     build(corpus / "manual.md", index=tmp_path / "auto")
     changed = {one.name: one.about for one in rooms.rungs(settings, paths, tmp_path / "run")}
     assert {one.name for one in made if changed[one.name] != one.about} == {*names[5:]}
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [(0.0, 0.0), (0.02, 0.02), (1e-3, 1e-3 * (1 + 1e-15)), (0.0, 1e-300), (0.0, 5.0), (1e-6, 1e6)],
+)
+def test_a_frontier_of_any_costs_has_an_axis_with_a_length(costs: tuple[float, float]) -> None:
+    points = {name: (cost, Interval(0.5, 0.4, 0.6)) for name, cost in zip(("low", "high"), costs, strict=True)}
+    assert frontier_plot(points, "seconds").count("low") == 1
