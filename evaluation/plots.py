@@ -216,18 +216,6 @@ def frontier_plot(points: Mapping[str, tuple[float, Interval]], unit: str) -> st
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import LogLocator, NullFormatter
 
-        best, line = -1.0, []
-        for name, (cost, found) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1].value)):
-            ahead = found.value > best
-            if ahead:
-                best = found.value
-                line.append((cost, 100 * best))
-            colour = BLUE if ahead else GREY
-            axes.plot([cost, cost], [100 * found.low, 100 * found.high], color=colour, linewidth=1, alpha=0.6)
-            axes.plot(cost, 100 * found.value, "o", color=colour, markersize=7)
-            shown = name[-32:].encode("ascii", "replace").decode().replace("$", r"\$")
-            axes.annotate(shown, (cost, 100 * found.value), (6, 5), textcoords="offset points", fontsize=8)
-        axes.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--")
         # Limits of our own: from costs a hair apart matplotlib makes an axis without length, and warns.
         low, high = min(cost for cost, _ in points.values()), max(cost for cost, _ in points.values())
         if low > 0:
@@ -240,6 +228,18 @@ def frontier_plot(points: Mapping[str, tuple[float, Interval]], unit: str) -> st
         else:
             room = 0.15 * (high - low) or 1.0
             axes.set_xlim(low - room, high + room)
+        best, line = -1.0, []
+        for name, (cost, found) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1].value)):
+            ahead = found.value > best
+            if ahead:
+                best = found.value
+                line.append((cost, 100 * best))
+            colour = BLUE if ahead else GREY
+            axes.plot([cost, cost], [100 * found.low, 100 * found.high], color=colour, linewidth=1, alpha=0.6)
+            axes.plot(cost, 100 * found.value, "o", color=colour, markersize=7)
+            shown = name[-32:].encode("ascii", "replace").decode().replace("$", r"\$")
+            axes.annotate(shown, (cost, 100 * found.value), (6, 5), textcoords="offset points", fontsize=8)
+        axes.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--")
         axes.set_xlabel(f"{unit} a question")
         axes.set_ylabel("quality, %")
 

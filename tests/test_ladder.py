@@ -724,7 +724,7 @@ def test_rungs_climb_from_a_prompt_to_doubt(
 
 @pytest.mark.parametrize(
     "costs",
-    [(0.0, 0.0), (0.02, 0.02), (1e-3, 1e-3 * (1 + 1e-15)), (0.0, 1e-300), (0.0, 5.0), (1e-6, 1e6)],
+    [(0.0, 0.0), (0.02, 0.02), (1e-3, math.nextafter(1e-3, 1)), (0.0, 1e-300), (0.0, 5.0), (1e-6, 1e6)],
 )
 def test_a_frontier_of_any_costs_has_an_axis_with_a_length(costs: tuple[float, float]) -> None:
     points = {name: (cost, Interval(0.5, 0.4, 0.6)) for name, cost in zip(("low", "high"), costs, strict=True)}
