@@ -146,6 +146,15 @@ def test_candidates_of_the_model_come_first_and_do_not_overlap() -> None:
     assert candidates(chunk(), "", seed=3) == candidates(chunk(), "", seed=3)
 
 
+def test_what_no_question_could_single_out_is_not_asked_for() -> None:
+    text = "Rats and mice got doses of 3 mg and 4 mg, respectively, in 1999. They had 7 cages in Uppsala Hall. " + (
+        "In a spring that was long, and then a summer that was longer, " * 5 + "the Swedish Board paid 55 euros."
+    )
+    found = candidates(chunk(text), "3 mg\n1999\nSwedish Board\n7 cages\nUppsala Hall", kinds={"short": 1.0}, most=9)
+    assert {one.span.text for one in found} == {"7 cages", "Uppsala Hall"}
+    assert not candidates(chunk(text[text.index("In a spring") :]), "", kinds={"short": 0.5, "long": 0.5})
+
+
 def test_clauses_take_their_share_of_the_places_and_no_other_kind() -> None:
     text = PASSAGE + " It broke because of cold nights in spring. The bulb is a gift of old Ann Miller."
     mixed = candidates(chunk(text), "1987", kinds={"short": 0.3, "long": 0.4, "choice": 0.3}, most=5)

@@ -12,6 +12,8 @@ from artrag.training.distractors import MONTHS, form_of
 STRANGE = 1 / 3
 """At most this share of the words that a question is about may be missing from the sentence of its answer."""
 
+LONGEST = 300
+"""Characters of a sentence that is asked about: of 800 pairs about longer ones three were kept."""
 NEAR = 80
 """Characters on either side of an answer that the words of its question are looked for in."""
 _ONE_MORE = re.compile(r"\s?,?\s(?:and|or)\s(\S+)")
@@ -55,8 +57,7 @@ def saying(question: str, answer: str, passage: str) -> str:
         It is empty where there is none. Of other languages the first with these words.
     """
     spoken = sentences(passage)
-    whole = re.compile(rf"(?<![\w.,]){re.escape(answer)}(?![\w])(?![.,]\d)")  # the 20 of 2020 and of 20.5 is none
-    places = [(n, one, found) for n, one in enumerate(spoken) for found in whole.finditer(one)]
+    places = _places(answer, spoken)
     if not _ASKS.search(question) or is_cjk(question):
         return places[0][1] if places else passage
     if _NAMES.search(question):
@@ -65,12 +66,22 @@ def saying(question: str, answer: str, passage: str) -> str:
         one
         for n, one, found in places
         if _right_form(question, answer, one[found.end() :])
-        and not _one_of_several(answer, one)
-        and not _listed(answer, one, found.start())
+        and _stands_out(answer, one, found.start())
         and bool(_NEGATION.search(question)) == bool(_NEGATION.search(one))
         and _known(question, f"{spoken[n - 1]} {one}" if n and _LEANS.search(one) else one)
     )
     return next(fitting, "")
+
+
+def askable(answer: str, passage: str) -> bool:
+    """May a question ask for these words of a passage, as far as can be told before there is one?
+
+    A sentence that says it has at most `LONGEST` characters, and nothing else in it that would answer.
+    """
+    spoken = sentences(passage)
+    return is_cjk(passage) or any(
+        len(one) <= LONGEST and _stands_out(answer, one, found.start()) for _, one, found in _places(answer, spoken)
+    )
 
 
 def told_already(question: str, answer: str, passage: str) -> bool:
@@ -81,6 +92,16 @@ def told_already(question: str, answer: str, passage: str) -> bool:
     at = passage.find(f"({answer})")
     named = set(terms(passage[: max(0, at)])[-4:])
     return at >= 0 and len(named & set(terms(question))) >= 2
+
+
+def _places(answer: str, spoken: list[str]) -> list[tuple[int, str, re.Match[str]]]:
+    """Which sentences hold these words, and where; the 20 of 2020 and of 20.5 is none."""
+    whole = re.compile(rf"(?<![\w.,]){re.escape(answer)}(?![\w])(?![.,]\d)")
+    return [(n, one, found) for n, one in enumerate(spoken) for found in whole.finditer(one)]
+
+
+def _stands_out(answer: str, sentence: str, start: int) -> bool:
+    return not _one_of_several(answer, sentence) and not _listed(answer, sentence, start)
 
 
 def _right_form(question: str, answer: str, after: str) -> bool:

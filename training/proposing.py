@@ -14,7 +14,7 @@ from artrag.training.candidates import Span, apart, named_by_model, spans
 from artrag.training.claims import statement
 from artrag.training.clauses import clauses
 from artrag.training.distractors import distractors
-from artrag.training.fitting import saying
+from artrag.training.fitting import askable, saying
 from artrag.training.keeping import CLAIM_START, Pair, PairKind
 
 SHORTEST_CHUNK = 200
@@ -59,6 +59,8 @@ def candidates(
 ) -> list[Candidate]:
     """The spans of a passage that are asked for: those the model named, then those found by rule, no two overlapping.
 
+    What stands in no sentence that a question could single it out of is not asked for (`fitting.askable`).
+
     Clauses, which are asked for in the kind "long", are apart from these and found by rule alone.
 
     Args:
@@ -70,12 +72,15 @@ def candidates(
     """
     draw = random.Random(f"{seed} {chunk.id}")  # noqa: S311
     share = kinds.get("long", 0.0) / sum(kinds.values())
-    long = clauses(chunk.text) if share else []
+    long = [span for span in clauses(chunk.text) if askable(span.text, chunk.text)] if share else []
     dice = random.Random(f"{seed} {chunk.id} long")  # noqa: S311
     long = dice.sample(long, len(long))[: int(share * most + dice.random())]
     kinds = {kind: weight for kind, weight in kinds.items() if kind != "long"}
     most = most - len(long) if any(kinds.values()) else 0
-    named, ruled = named_by_model(reply, chunk.text), spans(chunk.text)
+    named, ruled = (
+        [span for span in found if askable(span.text, chunk.text)]
+        for found in (named_by_model(reply, chunk.text), spans(chunk.text))
+    )
     if not kinds.get("short"):  # of a phrase nothing wrong is surely like it
         named, ruled = ([span for span in found if span.kind != "phrase"] for found in (named, ruled))
     draw.shuffle(named)
