@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
+FUZZER := 'atheris>=3,<4'
 READY := $(VENV)/.ready
 
 .PHONY: demo test local server ragas check audit notebooks docs bench reliability reliability-local fuzz clean
@@ -52,13 +53,14 @@ bench: $(READY)
 	for figure in import_time graph_overhead demo example_questions; do $(BIN)/python benchmarks/$$figure.py || exit 1; done
 
 reliability: $(READY)  # under load, faults and time: a table
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(FUZZER)
 	$(BIN)/python benchmarks/reliability/table.py
 
 reliability-local: $(READY)  # the suites of the embedded model
 	$(BIN)/python benchmarks/reliability/table.py --local
 
 fuzz: $(READY)  # inputs on which the properties of the tests fail, searched for by coverage
-	$(BIN)/python -m pip install -q --disable-pip-version-check 'atheris>=3,<4'
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(FUZZER)
 	$(BIN)/python benchmarks/reliability/fuzz.py
 
 clean:

@@ -87,7 +87,7 @@ def by_question(
         all_of_it = [row for row in asked if row["type"] == kind]
         drawn = random.Random(0).sample(all_of_it, min(most, len(all_of_it)))  # noqa: S311
         shown = [[Document(corpus[row["evidence_ids"][0]]["text"])] for row in drawn]
-        chats = [messages(Question(row["id"], row["question"]), one) for row, one in zip(drawn, shown, strict=True)]
+        chats = [messages(Question(row["id"], row["question"], ()), one) for row, one in zip(drawn, shown, strict=True)]
         said = [without_marks(answer.text) for answer in chat.answer_many(chats)]
         refused[kind] = sum(map(is_refusal, said))
         rows += [

@@ -305,6 +305,18 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def killed_after(pid: int, seconds: float) -> int:
+    """Kill a process that has not ended by itself until then; its exit status, or the negated signal."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(min(0.002, max(0.0, until - time.monotonic())))
+    os.kill(pid, signal.SIGKILL)
+    return ended(pid)
+
+
 def whole(stage: Stage, folder: Path) -> str:
     """Run to the end; what was found, or what went wrong."""
 
@@ -331,10 +343,7 @@ def kill(stage: Stage, kills: int, seed: int, folder: Path) -> dict[str, Any]:
         place = folder / f"{stage.name}-{rounds}"
         place.mkdir()
         for _ in range(min(PER_ROUND, kills - killed)):
-            pid = start(stage.go, place)
-            time.sleep(dice.uniform(0, seconds))
-            os.kill(pid, signal.SIGKILL)
-            status = ended(pid)
+            status = killed_after(start(stage.go, place), dice.uniform(0, seconds))
             killed += status == -signal.SIGKILL
             if status not in (0, -signal.SIGKILL):
                 lost.append(f"{place.name}: {(place / ERRORS).read_text()[-600:]}")

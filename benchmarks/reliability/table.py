@@ -24,6 +24,9 @@ SUITES = (
     ("faults_at_work.py", "--runs", "250"),
     ("crashes.py", "--kills", "30"),
     ("hostile.py",),
+    ("fuzz.py", "--seconds", "10"),
+    ("tested.py", "paths, archives, keys", "test_source.py", "test_secrets.py", "test_index_input.py", "test_audit.py"),
+    ("tested.py", "upgrade", "test_upgrade.py"),
     ("soak.py", "--questions", "2000"),
 )
 LOCAL = (
@@ -70,6 +73,8 @@ def measured(line: dict[str, Any]) -> str:
         killed = ", ".join(f"{one['tried']} in {name}" for name, one in line["killed"].items())
         calls, again = (sum(one[key] for one in line["killed"].values()) for key in ("calls", "again"))
         return f"killed {killed}; {again} of {calls} calls again, which a kill had cut short"
+    if "inputs" in line:
+        return f"{len(line['inputs'])} properties, by coverage"
     if "ended" in line:
         ends: dict[str, int] = {}
         for counted in line["ended"].values():
