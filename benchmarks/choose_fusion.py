@@ -36,7 +36,7 @@ QUESTIONS = 300
 CODE_KS, PROSE_KS = (5, 10, 20), (1, 5, 10)
 NEIGHBOURS = 0.2
 """Two fusions this near differ by two tenths of the weight, or by two doublings of the ranks."""
-ARMS = ("dense", "bm25", "late")
+ARMS = ("dense", "bm25", "proximity", "late")
 
 Values = NDArray[np.float64]
 

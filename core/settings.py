@@ -184,19 +184,23 @@ class Settings(BaseSettings):
             return context
         if isinstance(context, dict) and context:
             return cls(**context)
-        return _of_environment(tuple(os.environ.items()))
+        return _of_environment(tuple((name, os.environ.get(name)) for name in os.environ if _ours(name)))
 
 
 @lru_cache(maxsize=8)
-def _of_environment(_: tuple[tuple[str, str], ...]) -> Settings:
+def _of_environment(_: tuple[tuple[str, str | None], ...]) -> Settings:
     """The settings of an environment; reading them takes longer than LangGraph takes for a step."""
     return Settings()
+
+
+def _ours(name: str) -> bool:
+    return name[: len(_PREFIX)].upper() == _PREFIX
 
 
 def _check_names(environment: Mapping[str, str]) -> None:
     """Raise SettingsError for a misspelt setting: pydantic-settings passes over what it does not know."""
     for name in environment:
-        if not name.upper().startswith(_PREFIX) or (short := name[len(_PREFIX) :].lower()) in Settings.model_fields:
+        if not _ours(name) or (short := name[len(_PREFIX) :].lower()) in Settings.model_fields:
             continue
         if near := difflib.get_close_matches(short, Settings.model_fields, n=1, cutoff=0.8):
             right = f"{_PREFIX}{near[0].upper()}"

@@ -135,6 +135,11 @@ class BM25:
         # Plain numbers: numpy's own would not survive a checkpointer.
         return [(int(row), float(total[row])) for row in rows]
 
+    def rarity(self, term: str) -> float:
+        """The inverse document frequency of a term, log(1 + (N - n + 1/2) / (n + 1/2)); never below 0."""
+        n = sum(end - start for start, end in self._columns([term]))
+        return math.log(1 + max(0.0, self.size - n + 0.5) / (n + 0.5))
+
     def _columns(self, query: Iterable[str]) -> list[tuple[int, int]]:
         """Where the postings of the query's known terms start and end."""
         found, bounds, words = [], self._ends.data, self._words.data

@@ -25,6 +25,7 @@ from artrag.index.manifest import (
     DENSE,
     FORMAT,
     LATE,
+    PROXIMITY,
     ContextKind,
     Manifest,
     entry_of,
@@ -33,6 +34,7 @@ from artrag.index.manifest import (
     sync,
     write_manifest,
 )
+from artrag.index.proximity import Proximity
 from artrag.index.store import fingerprint
 from artrag.index.tokens import tokenize
 from artrag.index.vectors import collect
@@ -111,6 +113,7 @@ def finish(
                 dense = Dense.build(found.dense)
                 dense.save(made / DENSE)
                 BM25.build(tokenize(chunk.indexed) for chunk in catalog.chunks()).save(made / BM25_FILE)
+                Proximity.build(tokenize(chunk.indexed) for chunk in catalog.chunks()).save(made / PROXIMITY)
                 if writer is not None and found.places is not None:
                     writer.save(made / LATE, found.places)
             manifest = Manifest(

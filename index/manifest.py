@@ -23,9 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from artrag.errors import IndexDamagedError, IndexNotFoundError, IndexVersionError
 from artrag.formats import refusal
 
-FORMAT = 2
-CATALOG, DENSE, BM25_FILE, LATE = "catalog.sqlite", "dense.faiss", "bm25.npz", "late.npz"
-FILES = (CATALOG, DENSE, BM25_FILE)
+FORMAT = 3
+CATALOG, DENSE, BM25_FILE, PROXIMITY = "catalog.sqlite", "dense.faiss", "bm25.npz", "proximity.npz"
+LATE = "late.npz"
+FILES = (CATALOG, DENSE, BM25_FILE, PROXIMITY)
 """The files that every generation has; it may have more."""
 ContextKind = Literal["none", "auto", "document", "llm"]
 _GENERATION = re.compile(r"generation-[0-9a-f]{12}")

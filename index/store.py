@@ -22,22 +22,23 @@ from artrag.index.catalog import Catalog, StoredChunk, StoredDocument
 from artrag.index.dense import Dense
 from artrag.index.fusion import Fusion, Hits, read_fusion
 from artrag.index.late import Late
-from artrag.index.manifest import BM25_FILE, CATALOG, DENSE, LATE, Manifest, check_files, read_manifest
+from artrag.index.manifest import BM25_FILE, CATALOG, DENSE, LATE, PROXIMITY, Manifest, check_files, read_manifest
 from artrag.index.passage import Passage
+from artrag.index.proximity import Proximity
 from artrag.index.tokens import tokenize
 from artrag.protocols import TokenEmbedder
 from artrag.telling import told
 
-ARMS = ("dense", "bm25", "late")
-"""The arms that an index may have; "late" scores again what the others found best."""
+ARMS = ("dense", "bm25", "proximity", "late")
+"""The arms that an index may have; the last two score again what the first two found best."""
 DEPTH = 150
 """How many chunks each arm hands to the fusion."""
-LATE_DEPTH = 100
-"""How many chunks of each other arm are scored by late interaction."""
+SCORED_AGAIN = 100
+"""How many chunks of each of the first two."""
 
 
 class Index:
-    """Dense vectors, BM25 and late interaction over the same chunks, fused; each passage carries the arms' views.
+    """Dense vectors, BM25, proximity and late interaction over the same chunks, fused; a passage carries all views.
 
     Attributes:
         path: its directory.
@@ -52,11 +53,13 @@ class Index:
         catalog: Catalog,
         dense: Dense,
         bm25: BM25,
+        proximity: Proximity,
         late: Late | None,
         embedder: Embeddings | None,
     ) -> None:
         self.path, self.manifest = path, manifest
-        self._catalog, self._dense, self._bm25, self._late, self._embedder = catalog, dense, bm25, late, embedder
+        self._catalog, self._dense, self._bm25, self._embedder = catalog, dense, bm25, embedder
+        self._proximity, self._late = proximity, late
         self.fusion: Fusion = read_fusion(path)
 
     @classmethod
@@ -81,6 +84,7 @@ class Index:
                 Catalog.open(folder / CATALOG),
                 Dense.load(folder / DENSE),
                 BM25.load(folder / BM25_FILE),
+                Proximity.load(folder / PROXIMITY),
                 Late.load(folder / LATE) if LATE in manifest.files else None,
             )
         except (IndexDamagedError, OSError):
@@ -118,7 +122,7 @@ class Index:
     @property
     def arms(self) -> tuple[str, ...]:
         """The arms that this index has."""
-        return ARMS if self._late is not None else ARMS[:2]
+        return ARMS if self._late is not None else ARMS[:-1]
 
     def rankings(
         self,
@@ -138,17 +142,21 @@ class Index:
         allowed = self._catalog.rows_where(where) if where else None
         found: dict[str, Hits] = {}
         tokens: NDArray[np.float32] | None = None
+        again = {"proximity", "late"} & set(wanted)
         if "late" in wanted:
             with embedding(self.embedder()) as embedder:
                 vectors, (tokens,) = cast(TokenEmbedder, embedder).encode_tokens([question])
             found["dense"] = self._dense.top(vectors[0], depth, allowed)
-        elif "dense" in wanted:
+        elif "dense" in wanted or again:
             asked = question_vector(self.embedder(), question, self.manifest.dimension)
             found["dense"] = self._dense.top(asked, depth, allowed)
-        if "bm25" in wanted or tokens is not None:
-            found["bm25"] = self._bm25.top(tokenize(question), depth, allowed)
+        words = tokenize(question)
+        if "bm25" in wanted or again:
+            found["bm25"] = self._bm25.top(words, depth, allowed)
+        rows = {row for hits in found.values() for row, _ in hits[:SCORED_AGAIN]}
+        if "proximity" in wanted:
+            found["proximity"] = self._proximity.score(words, self._bm25.rarity, rows)[:depth]
         if tokens is not None and self._late is not None:
-            rows = {row for hits in found.values() for row, _ in hits[:LATE_DEPTH]}
             found["late"] = self._late.score(tokens, rows)[:depth]
         return {arm: found[arm] for arm in wanted}
 

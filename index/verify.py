@@ -22,11 +22,13 @@ from artrag.index.manifest import (
     CATALOG,
     DENSE,
     LATE,
+    PROXIMITY,
     Manifest,
     faults,
     latest_manifest,
     read_manifest,
 )
+from artrag.index.proximity import Proximity
 from artrag.index.tokens import tokenize
 
 LOOKED_UP, EMBEDDED = 2000, 32
@@ -195,6 +197,9 @@ def _problems(path: Path, embedder: Embeddings | None, checked: list[str]) -> It
             if BM25_FILE not in wrong:
                 checked.append("bm25")
                 yield from _named(f"{manifest.generation}/{BM25_FILE}", _bm25_problems(folder, catalog, manifest))
+            if PROXIMITY not in wrong:
+                checked.append("proximity")
+                yield from _named(f"{manifest.generation}/{PROXIMITY}", _proximity_problems(folder, catalog, manifest))
             if DENSE not in wrong:
                 checked.append("dense")
                 problems = _dense_problems(folder, catalog, manifest, embedder)
@@ -209,7 +214,7 @@ def _problems(path: Path, embedder: Embeddings | None, checked: list[str]) -> It
 def _named(file: str, problems: Iterator[str]) -> Iterator[Problem]:
     try:
         yield from (Problem(file, what) for what in problems)
-    except (ArtragError, RuntimeError, ValueError, IndexError) as error:  # of faiss and numpy
+    except (ArtragError, RuntimeError, ValueError, LookupError) as error:  # of faiss, numpy, rows that are not there
         yield Problem(file, f"cannot be read: {error}")
 
 
@@ -256,6 +261,16 @@ def _bm25_problems(folder: Path, catalog: Catalog, manifest: Manifest) -> Iterat
             astray.append(chunk.id)
     if astray:
         yield f"does not find chunks by their own words: {_few(astray)}"
+
+
+def _proximity_problems(folder: Path, catalog: Catalog, manifest: Manifest) -> Iterator[str]:
+    proximity = Proximity.load(folder / PROXIMITY)
+    if proximity.size != manifest.chunks:
+        yield f"holds {proximity.size} chunks, not {manifest.chunks}"
+        return
+    some = _some(catalog, manifest.chunks, LOOKED_UP)
+    if astray := [chunk.id for chunk in some if not proximity.holds(chunk.row, tokenize(chunk.indexed))]:
+        yield f"holds other words than chunks have: {_few(astray)}"
 
 
 def _late_problems(folder: Path, manifest: Manifest) -> Iterator[str]:

@@ -23,7 +23,7 @@ from artrag.interfaces.searching import Remembering, keyed, open_indexes, search
 from artrag.models import references
 from artrag.models.reranker import LocalReranker
 
-HAS = ARMS[:2]
+HAS = ARMS[:-1]
 """The arms of an index whose embedder has no token vectors."""
 
 Build = Callable[..., dict[str, Any]]

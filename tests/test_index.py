@@ -139,7 +139,7 @@ def test_ingest_and_search(build: Build, corpus: Path, tmp_path: Path, embedder:
         (p.score for p in found), reverse=True
     )
     assert "Betadrug" not in best.text and "Betadrug trial, phase 3, 2022 > Results" in best.context
-    assert set(best.arms) == {"dense", "bm25"} and best.arms["bm25"]["rank"] <= 2
+    assert set(best.arms) == {"dense", "bm25", "proximity"} and best.arms["bm25"]["rank"] <= 2
     stored = opened.document("trials/beta.md")
     assert stored.text[best.start : best.end] == best.text
     json.dumps([best.arms, best.score, best.metadata])

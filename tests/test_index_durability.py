@@ -36,6 +36,7 @@ from artrag.index.bm25 import BM25
 from artrag.index.catalog import Catalog
 from artrag.index.dense import Dense
 from artrag.index.manifest import entry_of, latest_manifest, read_manifest
+from artrag.index.proximity import Proximity
 from artrag.index.verify import repair, verify
 from artrag.interfaces.cli import app
 from artrag.interfaces.indexing import index as commands
@@ -589,7 +590,8 @@ def test_a_sound_index_is_called_sound(built: Path, embedder: HashedWords) -> No
     before = state_of(built)
     code, said = run("verify", built)
     assert code == 0 and said["sound"] is True and said["problems"] == []
-    assert said["checked"] == ["manifest", "checksums", "cache", "catalogue", "counts", "offsets", "bm25", "dense"]
+    checked = ["manifest", "checksums", "cache", "catalogue", "counts", "offsets", "bm25", "proximity", "dense"]
+    assert said["checked"] == checked
     assert not verify(built, embedder).problems and embedder.embedded
     assert run("repair", built)[1]["documents"] is None and state_of(built) == before
     assert CliRunner().invoke(app, ["index", "verify", str(built)]).stdout.startswith("sound: manifest, checksums")
@@ -598,7 +600,7 @@ def test_a_sound_index_is_called_sound(built: Path, embedder: HashedWords) -> No
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
-@pytest.mark.parametrize("name", ["dense.faiss", "bm25.npz"])
+@pytest.mark.parametrize("name", ["dense.faiss", "bm25.npz", "proximity.npz"])
 def test_an_arm_is_built_again(built: Path, embedder: HashedWords, name: str, damage: str) -> None:
     sha256 = read_manifest(built).files[name].sha256
     alter(file_of(built, name), damage)
@@ -682,6 +684,8 @@ def test_an_index_that_was_written_wrong_is_found_out(built: Path, embedder: Has
     words = [["the", "wrong", "row"]] * 5
     assert any("own words" in what for what in rewrite("bm25.npz", BM25.build(words).save))
     assert any("holds 1 chunks" in what for what in rewrite("bm25.npz", BM25.build([["x"]]).save))
+    assert any("other words" in what for what in rewrite("proximity.npz", Proximity.build(words).save))
+    assert any("holds 1 chunks" in what for what in rewrite("proximity.npz", Proximity.build([["x"]]).save))
     eye = np.eye(64, dtype=np.float32)
     assert any("other vectors" in what for what in rewrite("dense.faiss", Dense.build(eye[:5]).save))
     assert any("not of length 1" in what for what in rewrite("dense.faiss", Dense.build(eye[:5] * 2).save))

@@ -114,7 +114,7 @@ def test_an_index_has_the_arm_where_its_embedder_tells_tokens(corpus: Path, tmp_
     plain = HashedWords()
     ingested(corpus, tmp_path / "plain", plain)
     with closing(Index.open(tmp_path / "plain", embedder=plain)) as index:
-        assert index.arms == ARMS[:2] and index.manifest.late is None
+        assert index.arms == ARMS[:-1] and index.manifest.late is None
         with pytest.raises(UsageError, match="late"):
             index.search(QUESTION, arms=["late"])
 
