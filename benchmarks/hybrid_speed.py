@@ -101,7 +101,7 @@ def ask(folder: Path, chunks: int) -> dict[str, Any]:
         found = index.search(question, 10)
         busy.append(1000 * (time.process_time() - computed))
         took.append(1000 * (time.perf_counter() - started))
-        assert len(found) == 10 and {arm for passage in found for arm in passage.arms} == {"dense", "bm25"}
+        assert len(found) == 10 and {arm for passage in found for arm in passage.arms} == {"dense", "bm25", "proximity"}
     index.close()
     return {
         "first_ms": round(took[0], 1),

@@ -91,7 +91,7 @@ class Proximity:
     def holds(self, row: int, tokens: Sequence[str]) -> bool:
         """Are these the tokens of a chunk?"""
         own = self._tokens[self._begins[row] : self._begins[row + 1]]
-        return own.tolist() == [_key(token) for token in tokens]
+        return bool(own.tolist() == [_key(token) for token in tokens])
 
     def save(self, path: Path) -> None:
         """Write plain arrays."""
