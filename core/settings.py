@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     late: bool = Field(
         True,
-        description="Index token vectors for late interaction (about 50 kB a chunk, up to 20,000 chunks): a third arm "
+        description="Index token vectors for late interaction (about 50 kB a chunk, up to 20,000 chunks): an arm "
         "that scores again what the others found.",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that embed an index's chunks side by side.")
