@@ -49,9 +49,8 @@ def _found(retriever: Runnable[Any, Any], question: str, run: Run) -> Steps[list
         except Exception as error:  # every store has classes of its own
             unless_signal(error)
             fault = told(error, 200)
-    raise RetrievalError(
-        f"the retriever failed in {run.settings.retries + 1} tries ({fault}): check that what it searches is there"
-    ) from None
+    tries = f", {run.settings.retries + 1} times over" if run.settings.retries else ""
+    raise RetrievalError(f"the retriever failed{tries} ({fault}): check that what it searches is there") from None
 
 
 def passages_of(found: Any) -> list[Document] | None:

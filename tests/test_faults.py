@@ -97,7 +97,7 @@ def failing(*script: Any) -> RunnableLambda[Any, Any]:
 def test_a_failing_retriever_is_tried_again_and_then_a_typed_error() -> None:
     nausea = [passage("Nausea was common.")]
     assert rag(failing(ConnectionError("reset"), nausea), "Nausea [1]")["answer"] == "Nausea [1]"
-    with pytest.raises(RetrievalError, match=r"failed in 2 tries \(ConnectionError: reset\)"):
+    with pytest.raises(RetrievalError, match=r"failed, 2 times over \(ConnectionError: reset\)"):
         rag(failing(*[ConnectionError("reset")] * 3))
     with pytest.raises(RetrievalError, match="instead of a list of documents"):
         rag(failing(["Nausea was common."]))
