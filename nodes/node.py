@@ -16,6 +16,7 @@ from langgraph.runtime import Runtime, get_runtime
 
 from artrag.errors import FormatError, StateError
 from artrag.formats import STATE_FORMAT, refusal
+from artrag.nodes.pacing import begin_apart
 from artrag.settings import Settings
 from artrag.state import FIRST_STAGES, StageUsage
 from artrag.steps import Steps, arun, run
@@ -116,6 +117,8 @@ class Node(Runnable[Any, dict[str, Any]]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """As `invoke`, awaiting the calls of the body."""
+        if self._stage in FIRST_STAGES:
+            await begin_apart()
         given, config = _Given(self._stage, input), ensure_config(config)
         self._check_format(given, config)
         this = self._begin(given)
