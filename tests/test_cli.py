@@ -405,7 +405,7 @@ def test_search_shows_each_passage_with_its_arms(run: Artrag, folder: Path) -> N
     assert set(best) == {"id", "document", "text", "context", "score", "arms", "start", "end", "page"}
     assert (best["id"], best["document"]) == ("manual.md#0", "manual.md") and "PMP-417" in best["text"]
     assert best["context"].startswith("Pump manual") and best["score"] > 0
-    assert set(best["arms"]) == {"dense", "bm25"} and best["arms"]["bm25"]["rank"] == 1
+    assert set(best["arms"]) == {"dense", "bm25", "proximity"} and best["arms"]["bm25"]["rank"] == 1
     said = run("search", ALARM, "--index", folder)
     assert said.code == 0 and "manual.md" in said.out and "bm25" in said.out and "(#1)" in said.out
 
@@ -618,7 +618,7 @@ def test_the_demo_asks_each_kind_once_of_each_system(run: Artrag, corpus: Path, 
     assert all("downstream occlusion" in first[name]["answer"] for name in ("plain RAG", "contextual RAG", "ART"))
     plain, contextual = first["plain RAG"]["passages"], first["contextual RAG"]["passages"]
     assert all(set(p["arms"]) == {"dense"} and p["context"] == "" for p in plain)
-    assert {"dense", "bm25"} == set(contextual[0]["arms"]) and contextual[0]["context"]
+    assert {"dense", "bm25", "proximity"} == set(contextual[0]["arms"]) and contextual[0]["context"]
     assert second["ART"]["abstained"] is True and not second["plain RAG"]["abstained"]
 
 
