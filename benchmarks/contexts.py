@@ -4,14 +4,16 @@
 
 The data are JSON Lines `{id, text, chunks}`. Each document is cut to `--prefix` tokens, and each of its chunks is
 situated by the prompt of `prompts/contextualize.md` in three ways: one call a chunk, one call a chunk in batches
-(padded on the left), and all chunks of a document after reading it once; then one sentence a document. Ratios are
-against the unbatched calls. In float32 the texts should be equal; in bfloat16 sums are rounded in another order.
+(padded on the left), and all chunks of a document after reading it once; then one sentence a document, written from
+its head as an ingest does it. Ratios are against the unbatched calls. In float32 the texts should be equal; in bfloat16
+sums are rounded in another order. `--limit` draws so many documents by chance, always the same ones.
 
 Prints one JSON object: tokens read, wall and processor seconds of each way, ratios, and how many texts are equal.
 """
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from artrag import prompts
+from artrag.index.windows import HEAD
 from artrag.models import load_chat
 from artrag.models.local_chat import LocalChat
 from artrag.models.writing import criteria, loop
@@ -115,7 +118,8 @@ def main() -> None:
     if not isinstance(chat, LocalChat):
         parser.error(f"{options.chat!r} is no local model")
     chat._model.to(getattr(torch, options.dtype))
-    rows = [json.loads(line) for line in options.data.read_text("utf-8").splitlines()][: options.limit]
+    rows = [json.loads(line) for line in options.data.read_text("utf-8").splitlines()]
+    rows = random.Random(0).sample(rows, min(options.limit or len(rows), len(rows)))  # noqa: S311
     documents = [cut(chat, row["text"], options.prefix) for row in rows]
     situate, describe = prompts.load("contextualize"), prompts.load("contextualize_document")
     asked = [
@@ -126,7 +130,9 @@ def main() -> None:
     chat.invoke(asked[0])  # what is only done once is in no figure
     ways: dict[str, Callable[[], list[tuple[str, int]]]] = {
         "once": lambda: once(chat, asked, options.rows),
-        "document": lambda: once(chat, [describe.format_messages(document=d) for d in documents], options.rows),
+        "document": lambda: once(
+            chat, [describe.format_messages(document=cut(chat, d, HEAD)) for d in documents], options.rows
+        ),
         "unbatched": lambda: unbatched(chat, asked),
         "batched": lambda: batched(chat, asked, options.batch),
     }

@@ -9,7 +9,7 @@ from artrag.index.catalog import StoredChunk, StoredDocument
 
 ANSWER = 100
 """Tokens that a context is reckoned with."""
-HEAD = 1500
+HEAD = 700
 """Tokens of a document's head that one sentence about it is written from."""
 SHORTEST = 200
 """Characters below which a window tells nothing more of a document."""
