@@ -195,7 +195,7 @@ def test_lists_of_calls_are_awaited_side_by_side() -> None:
 
     started = time.perf_counter()
     asyncio.run(arun(body()))
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 1.8  # one after another two seconds
 
 
 def test_settings_coerce_any_context() -> None:

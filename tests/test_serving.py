@@ -55,7 +55,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def until(true: Any) -> None:
     """Wait for something that another thread does."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.005)
