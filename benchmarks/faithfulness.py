@@ -4,7 +4,8 @@
 
 Squad's test questions with a short answer, each twice: with the passage that it was asked about, and with the passage
 that BM25 ranks best among those that lack every wording of the answer. `support` is measured on the answer alone, and
-on the answer as a sentence with the words of its question. Prints one JSON line: AUC with 95% intervals over questions.
+on the answer as a sentence with the words of its question; `verified` is the confidence of the Truster that reads the
+passage. Prints one JSON line: AUC with 95% intervals over questions.
 
 `--answerable` draws so many questions with an answer and as many that their passage does not answer, and lets the
 embedded model answer both from the passage. A second line tells right answers to the first from any to the second;
@@ -14,7 +15,7 @@ refusals are counted and left out.
 import argparse
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from artrag.evidence import is_refusal, without_marks
 from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
 from artrag.models import load_chat
+from artrag.models.verified import VerifiedTruster
+from artrag.models.verifier import open_verifier
 from artrag.settings import EMBEDDED_CHAT
 from artrag.training.measuring import messages
 
@@ -102,8 +105,14 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
     """The AUC of each way to measure support."""
     labels, ids = [row.label for row in rows], [row.id for row in rows]
     told: dict[str, Any] = {"questions": len(set(ids)), "supported": sum(labels)}
-    for name, said in (("answer", "{answer}"), ("question and answer", "{question} {answer}")):
-        own = [support(said.format(**asdict(row)), [Document(row.passage)]).value for row in rows]
+    truster = VerifiedTruster(open_verifier())
+    ways: dict[str, Callable[[Row], float]] = {
+        "answer": lambda row: support(row.answer, [Document(row.passage)]).value,
+        "question and answer": lambda row: support(f"{row.question} {row.answer}", [Document(row.passage)]).value,
+        "verified": lambda row: truster.confidence(row.question, row.answer, [Document(row.passage)]),
+    }
+    for name, way in ways.items():
+        own = [way(row) for row in rows]
 
         def ranked(places: Any, own: list[float] = own) -> float:
             return auc([own[n] for n in places], [labels[n] for n in places])

@@ -137,6 +137,7 @@ class Evidence:
         numbers_found: share of the answer's numbers that stand in the passages, the question or a right equation.
         equations: how many equations the answer states.
         wrong: the equations that do not hold, as "12 * 3 = 35 (it is 36)".
+        used: which passages support the answer's sentences best.
         refuses: the answer says that it has none.
         empty: there is no word in it.
     """
@@ -146,6 +147,7 @@ class Evidence:
     numbers_found: float
     equations: int
     wrong: tuple[str, ...]
+    used: tuple[int, ...]
     refuses: bool
     empty: bool
 
@@ -156,6 +158,7 @@ def examine(question: str, answer: str, passages: Sequence[Document] | None) -> 
     right = [step for step in steps if step.correct]
     known = {*numbers(question), *(number for step in right for number in (step.stated, *numbers(step.text)))}
     support = on_topic = 1.0
+    used: list[int] = []
     if passages is not None:
         found = supports(said, passages)
         support = sum(s.share for s in found) / len(found) if found else 0.0
@@ -173,6 +176,7 @@ def examine(question: str, answer: str, passages: Sequence[Document] | None) -> 
         numbers_found=share if passages is not None else 1.0,
         equations=len(steps),
         wrong=tuple(f"{step.claim} (it is {written(step.actual)})" for step in steps if not step.correct),
+        used=tuple(used),
         refuses=is_refusal(answer),
         empty=not terms(said) and not numbers(answer),
     )

@@ -22,12 +22,15 @@ def numbered(passages: Sequence[Document] | None, *, best_last: bool = True) -> 
     In a prompt the best passage stands last, next to the question: small models read what is near. A passage cannot
     close its own tag: passages are data.
     """
-    blocks = []
-    for n, passage in enumerate(passages or [], start=1):
-        context = data(passage.metadata.get("context") or "")
-        head = f"({context})\n" if context else ""
-        blocks.append(f"[{n}] <passage>\n{head}{data(passage.page_content)}\n</passage>")
+    blocks = [f"[{n}] {tagged(passage)}" for n, passage in enumerate(passages or [], start=1)]
     return "\n".join(reversed(blocks) if best_last else blocks)
+
+
+def tagged(passage: Document) -> str:
+    """A passage between tags, its context apart from its own words."""
+    context = data(passage.metadata.get("context") or "")
+    head = f"({context})\n" if context else ""
+    return f"<passage>\n{head}{data(passage.page_content)}\n</passage>"
 
 
 def data(text: str) -> str:

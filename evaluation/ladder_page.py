@@ -35,6 +35,7 @@ _MEANINGS = {
     "recall": "relevant passages among those read",
     "mrr": "1 / rank of the first relevant passage",
     "ndcg": "order of the relevant passages",
+    "faithfulness": "a passage answers the question so, as a small model reads it",
     "relevancy": "cosine of the answer with its question",
     "ragas_faithfulness": "claims that the passages bear out, as the judge says",
     "ragas_answer_relevancy": "questions that the answer would answer, as the judge says",

@@ -10,13 +10,17 @@ from langgraph.graph import END, START, StateGraph
 from artrag.errors import UsageError
 from artrag.nodes import evaluate as nodes
 from artrag.nodes.evaluate.score import Systems
-from artrag.protocols import System
+from artrag.protocols import System, Truster
 from artrag.settings import Settings
 from artrag.state import EvaluateInput, EvaluateState
 
 
 def build_evaluate(
-    systems: Sequence[System] | Systems, *, embedder: Embeddings | None = None, judge: BaseChatModel | None = None
+    systems: Sequence[System] | Systems,
+    *,
+    embedder: Embeddings | None = None,
+    truster: Truster | None = None,
+    judge: BaseChatModel | None = None,
 ) -> StateGraph[EvaluateState, Settings, EvaluateInput, EvaluateState]:
     """Questions and systems to a report: what each scores, what each step gains, and what it costs.
 
@@ -24,6 +28,7 @@ def build_evaluate(
         systems: what is measured, from the bottom of the ladder to its top; any graph, chain or agent can be one. Or a
             function that makes them of the run's settings and input.
         embedder: any LangChain embedder; with one, the answers' relevancy to their questions is measured, too.
+        truster: with one, how sure it is of each answer from passages is measured, too, as `faithfulness`.
         judge: any LangChain chat model; with one, it judges the answers by Ragas' metrics.
 
     Raises:
@@ -34,7 +39,7 @@ def build_evaluate(
     )
     graph.add_node("plan", nodes.plan())
     graph.add_node("score", nodes.score(systems if callable(systems) else _as_given(systems)))
-    graph.add_node("report", nodes.report(embedder))
+    graph.add_node("report", nodes.report(embedder, truster))
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "score")
     if judge is not None:

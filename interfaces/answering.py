@@ -61,6 +61,10 @@ def answers(
     relevancy: Annotated[
         bool, typer.Option("--relevancy", help="Measure how near each answer is to its question, by the embedder.")
     ] = False,
+    faithfulness: Annotated[
+        bool,
+        typer.Option("--faithfulness", help="Measure whether passages bear each answer out: a small model reads them."),
+    ] = False,
     traces: Annotated[
         bool, typer.Option("--traces", help="Keep a trace of every answer, as a page that the report leads to.")
     ] = False,
@@ -74,6 +78,8 @@ def answers(
     from artrag.interfaces.running import execute, ready_models
     from artrag.interfaces.wiring import wired_evaluate
     from artrag.models import load_embedder
+    from artrag.models.verified import VerifiedTruster
+    from artrag.models.verifier import open_verifier
 
     err = Console(stderr=True)
     given = {"chat": chat, "asker": asker, "truster": truster, "reranker": reranker, "local_only": local_only or None}
@@ -96,7 +102,8 @@ def answers(
     live = _judge(judge, settings, run)
     near = live or relevancy
     embedder = load_embedder(settings.embedder, local_only=settings.local_only) if near else None
-    state = execute(lambda: wired_evaluate(embedder, live), state, settings, err)
+    reader = VerifiedTruster(open_verifier()) if faithfulness else None
+    state = execute(lambda: wired_evaluate(embedder, live, reader), state, settings, err)
     report = state["report"]
     if langsmith:
         _sent(langsmith, state)

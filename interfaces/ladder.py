@@ -17,7 +17,7 @@ from artrag.index.retriever import IndexRetriever
 from artrag.interfaces.wiring import open_index
 from artrag.models import load_asker, load_chat, load_reranker, load_truster
 from artrag.models.opening import part_folder
-from artrag.models.parts import MANIFEST
+from artrag.models.parts import MANIFEST, SHIPPED
 from artrag.models.references import ModelReference, base_reference
 from artrag.protocols import Adds, System
 from artrag.remembering import Remembered
@@ -125,7 +125,8 @@ class _Builder:
             retriever=self._retriever(index, None) if index else None,
             sampler=live.model_copy(update={"temperature": 0.7, "cache": False}) if settings.samples else None,
         )
-        parts = [_digest(settings.asker, "asker"), _digest(settings.truster, "truster")]
+        verifier = sha256((SHIPPED / "verifier" / MANIFEST).read_bytes()).hexdigest()[:16]
+        parts = [_digest(settings.asker, "asker"), _digest(settings.truster, "truster"), verifier]
         about = self._reading(ART, settings) | {"chat": model_state(chat), "parts": parts}
         about["index"] = index and _state_of(index)
         self._add(name, graph.compile(name=name), over, "doubt", about, settings)

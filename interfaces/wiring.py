@@ -22,7 +22,7 @@ from artrag.graphs import build_art, build_chat, build_contextual_rag, build_ing
 from artrag.index.retriever import IndexRetriever
 from artrag.index.store import Index
 from artrag.models import load_asker, load_chat, load_embedder, load_reranker, load_truster
-from artrag.protocols import Doubt, System
+from artrag.protocols import Doubt, System, Truster
 from artrag.settings import EMBEDDED_CHAT, Settings
 from artrag.steps import Call, Steps, arun, awaitable, blocking, invoke, method, run
 from artrag.tracing.remote import refuse_remote_tracing
@@ -81,12 +81,12 @@ def wired_simrag(student: str = EMBEDDED_CHAT, **changed: Any) -> StateGraph[Any
 
 
 def wired_evaluate(
-    embedder: Embeddings | None = None, judge: BaseChatModel | None = None
+    embedder: Embeddings | None = None, judge: BaseChatModel | None = None, truster: Truster | None = None
 ) -> StateGraph[Any, Any, Any, Any]:
     """`evaluate` with the ladder that settings and input make."""
     from artrag.graphs.evaluate import build_evaluate
 
-    return build_evaluate(wired_systems, embedder=embedder, judge=judge)
+    return build_evaluate(wired_systems, embedder=embedder, truster=truster, judge=judge)
 
 
 def wired_systems(settings: Settings, state: Mapping[str, Any]) -> dict[str, System]:

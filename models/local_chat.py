@@ -61,7 +61,7 @@ class LocalChat(BaseChatModel):
 
         Args:
             folder: of the weights, or the hub's name of them.
-            part: folder of a trained answerer, whose LoRA weights are added in float32, once.
+            part: folder of a trained answerer or verifier, whose LoRA weights are added in float32, once.
             options: fields of this class.
 
         Raises:
@@ -83,7 +83,7 @@ class LocalChat(BaseChatModel):
             raise ModelUnavailableError(f"no chat model at {folder!r}: {error}") from None
         name = Path(folder).name
         if part:
-            teach(model, Path(folder), part, "answerer")
+            teach(model, Path(folder), part, "answerer", "verifier")
             name += f"+{sha256(part / ADAPTER)[:12]}"
         chat = cls(model.to(device, dtype), tokenizer, name_or_path=name, **options)
         chat._taught = part is not None

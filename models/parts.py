@@ -18,10 +18,10 @@ from artrag.errors import PartError
 from artrag.formats import refusal
 
 Kind = Literal["asker", "truster"]
-PartKind = Literal["asker", "truster", "reader", "retriever", "reranker", "answerer"]
+PartKind = Literal["asker", "truster", "reader", "retriever", "reranker", "answerer", "verifier"]
 """A reader is no part of the graph by itself; its readings join the signals of Asker and Truster. A retriever is LoRA
 weights for an embedding model, a reranker an encoder that reads question and passage together, an answerer
-LoRA weights for a chat model."""
+LoRA weights for a chat model, a verifier such weights that say "Yes" or "No"."""
 
 SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = 1
@@ -70,11 +70,11 @@ def write_part(folder: Path, part: Part) -> None:
     os.replace(temporary, folder / MANIFEST)
 
 
-def read_part(folder: Path, kind: PartKind) -> Part:
-    """The manifest of a trained part, its weights checked.
+def read_part(folder: Path, kind: PartKind, *or_kinds: PartKind) -> Part:
+    """The manifest of a trained part of one of these kinds, its weights checked.
 
     Raises:
-        PartError: there is none, it is damaged, of another format version, or of the other kind.
+        PartError: there is none, it is damaged, of another format version, or of another kind.
     """
     place = folder / MANIFEST
     try:
@@ -88,7 +88,7 @@ def read_part(folder: Path, kind: PartKind) -> Part:
         raise PartError(f"no trained {kind} in {str(folder)!r}: train one with 'artrag train {kind}'") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise PartError(f"{str(place)!r} is damaged ({error}): train the {kind} again") from None
-    if part.kind != kind:
+    if part.kind not in (kind, *or_kinds):
         raise PartError(f"{str(folder)!r} holds the trained part {part.kind!r}: give the folder of a trained {kind}")
     for name, digest in part.files.items():
         if not (folder / name).is_file():

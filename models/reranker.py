@@ -1,4 +1,4 @@
-"""Cross-encoders that reorder passages: they read a question and a passage together, and give one number."""
+"""Models that reorder passages: they read a question and a passage together, and give one number."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,20 +10,21 @@ from pydantic import PrivateAttr
 
 from artrag.errors import MissingExtraError, ModelUnavailableError
 from artrag.models.encoder_model import EncoderModel, Row
-from artrag.models.local_chat import place
+from artrag.models.local_chat import LocalChat, place
 from artrag.models.parts import check_base, read_part
+from artrag.models.verifier import Verifier
 from artrag.models.weights import base_weights, quiet
 from artrag.models.writing import inert
 
 WINDOW = 320
 """Tokens of question and passage that are read."""
 
-Scorer = Callable[[str, Sequence[str]], list[float]]
+Scorer = Callable[[str, Sequence[Document]], list[float]]
 """(question, passages) -> a score each, higher is better."""
 
 
 class LocalReranker(BaseDocumentCompressor):
-    """Reorders passages by a cross-encoder that is run here; none is dropped.
+    """Reorders passages by a cross-encoder or a verifier that is run here; none is dropped.
 
     A passage's score stands in its metadata as `rerank_score`.
     """
@@ -36,11 +37,11 @@ class LocalReranker(BaseDocumentCompressor):
 
     @classmethod
     def load(cls, folder: str, *, part: Path | None = None) -> "LocalReranker":
-        """Load a trained reranker over its base model, or a sequence classifier with one score.
+        """Load a trained reranker or verifier over its base model, or a sequence classifier with one score.
 
         Args:
             folder: of the weights, or the hub's name of them.
-            part: folder of a trained reranker.
+            part: folder of a trained reranker, or of a verifier, which takes ten times as long.
 
         Raises:
             MissingExtraError: torch or transformers is not installed.
@@ -53,7 +54,7 @@ class LocalReranker(BaseDocumentCompressor):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """All documents, best first; equal ones keep their order."""
-        scores = self._score(query, [_situated(document) for document in documents])
+        scores = self._score(query, documents)
         scored = [
             document.model_copy(update={"metadata": document.metadata | {"rerank_score": score}})
             for document, score in zip(documents, scores, strict=True)
@@ -79,11 +80,14 @@ def couple(tokenizer: Any, window: int, question: str, passage: str) -> Row:
 
 
 def _trained(base: Path, folder: Path) -> Scorer:
-    part = read_part(folder, "reranker")
+    part = read_part(folder, "reranker", "verifier")
+    if part.kind == "verifier":
+        verifier = Verifier(LocalChat.load(str(base), part=folder))
+        return lambda question, passages: [verifier.logit(question, passage) for passage in passages]
     check_base(part, base_weights(base))
     model = EncoderModel.load(base, folder, window=part.options.get("window", WINDOW))
     return lambda question, passages: model.row_scores(
-        [couple(model.tokenizer, model.window, question, passage) for passage in passages]
+        [couple(model.tokenizer, model.window, question, _situated(passage)) for passage in passages]
     )
 
 
@@ -107,10 +111,12 @@ def _classifier(folder: str) -> Scorer:
     model = model.to(device).eval()
     window = min(512, int(getattr(model.config, "max_position_embeddings", 512)))
 
-    def score(question: str, passages: Sequence[str]) -> list[float]:
+    def score(question: str, passages: Sequence[Document]) -> list[float]:
         found: list[float] = []
         for passage in passages:  # a CPU is no faster with several, and padding changes nothing this way
-            row = tokenizer(question, passage, truncation="longest_first", max_length=window, return_tensors="pt")
+            row = tokenizer(
+                question, _situated(passage), truncation="longest_first", max_length=window, return_tensors="pt"
+            )
             with torch.inference_mode():
                 found.append(float(model(**row.to(device)).logits[0, 0]))
         return found

@@ -1,8 +1,8 @@
 """The trained Asker and Truster: a head over the signals of a worked answer, with calibrated probabilities.
 
 Where they were trained with a step reader, a share of its reading is added; without torch they do without it. They were
-trained on worked answers, without passages. An answer from passages goes to the evidence-based parts, and one that
-looks like nothing they were trained on is said to be out of their depth.
+trained on worked answers, without passages. An answer from passages goes to the evidence-based Asker and to the
+Truster that reads its passage; one that looks like nothing they were trained on is said to be out of their depth.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from artrag.models.opening import reader_folder
 from artrag.models.parts import Kind, Part, probability, raw_score, read_part
 from artrag.models.signals import NAMES, VERSION, signals
 from artrag.models.step_reader import open_reader
-from artrag.models.trusters import EvidenceTruster
+from artrag.models.verified import VerifiedTruster
 from artrag.protocols import Doubt
 
 WEIGHTS = "head.json"
@@ -90,7 +90,7 @@ class TrainedTruster:
     def __init__(self, scores: Scores, part: Part) -> None:
         self.part = part
         self.scores = scores
-        self._grounded = EvidenceTruster()
+        self._grounded = VerifiedTruster()
 
     @classmethod
     def load(cls, folder: str | Path) -> "TrainedTruster":
@@ -98,8 +98,8 @@ class TrainedTruster:
         return cls(*open_scores(Path(folder), "truster"))
 
     def limits(self, passages: Sequence[Document] | None = None) -> Mapping[str, float]:
-        """The thresholds chosen with these weights, where they are used."""
-        return self.part.thresholds if passages is None else {}
+        """The thresholds chosen with these weights, or for answers from passages."""
+        return self.part.thresholds if passages is None else self._grounded.limits(passages)
 
     def score(self, question: str, answers: Sequence[str], passages: Sequence[Document] | None = None) -> list[float]:
         """See `artrag.protocols.Truster`; one that calculates nothing gets the score that means its evidence."""

@@ -43,6 +43,11 @@ def load_truster(kind: str | Path | Truster = "trained", *, chat: Any = None) ->
     return opened
 
 
+def logistic(weights: Sequence[float], features: Sequence[float]) -> float:
+    """The probability that a logistic regression gives these features."""
+    return 1 / (1 + math.exp(-sum(w * x for w, x in zip(weights, features, strict=True))))
+
+
 class EvidenceTruster:
     """Ranks answers by what can be checked about them; the score lies between 0 and 1."""
 
@@ -71,7 +76,7 @@ class EvidenceTruster:
             float(seen.empty),
         )
         weights = self.reasoned if passages is None else self.grounded
-        return 1 / (1 + math.exp(-sum(w * x for w, x in zip(weights, features, strict=True))))
+        return logistic(weights, features)
 
 
 class PromptedTruster:

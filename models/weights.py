@@ -26,13 +26,13 @@ def base_weights(folder: Path) -> Path:
     return weights
 
 
-def teach(model: Any, base: Path, folder: Path, kind: PartKind) -> None:
+def teach(model: Any, base: Path, folder: Path, *kinds: PartKind) -> None:
     """Add a trained part's weights to the model that it was trained on.
 
     Raises:
         PartError: the part is damaged, of another kind, or was trained on another model.
     """
-    check_base(read_part(folder, kind), base_weights(base))
+    check_base(read_part(folder, *kinds), base_weights(base))
     try:
         merge_lora(model, folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

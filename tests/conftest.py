@@ -13,7 +13,7 @@ from hypothesis import settings
 from artrag.errors import ModelUnavailableError
 from artrag.index import Index
 from artrag.interfaces import cli
-from artrag.models import step_reader
+from artrag.models import step_reader, verifier
 from artrag.nodes import calling
 
 pytest_plugins = ["pytester"]
@@ -34,7 +34,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_embedded_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fast tests fetch no model: the shipped parts do without their step reader, a reader over a tiny base opens."""
+    """Fast tests fetch no model: shipped parts do without step reader and verifier; a reader over a tiny base opens."""
     if any(request.node.get_closest_marker(name) for name in ("local", "server")):
         return
 
@@ -43,7 +43,11 @@ def _no_embedded_reader(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
             raise ModelUnavailableError(f"the fast tests do not fetch {model!r}")
         return Path(model)
 
+    def none(model: str) -> Any:
+        raise ModelUnavailableError(f"the fast tests do not fetch {model!r}")
+
     monkeypatch.setattr(step_reader, "weights_folder", own)
+    monkeypatch.setattr(verifier, "_opened", none)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_a_reranker_is_named_on_the_command_line(
 
     def opened(model: str, *, local_only: bool) -> LocalReranker:
         named.append((model, local_only))
-        return LocalReranker(lambda question, passages: [float(len(passage)) for passage in passages])
+        return LocalReranker(lambda question, passages: [float(len(passage.page_content)) for passage in passages])
 
     monkeypatch.setattr("artrag.models.references.load_reranker", opened)
     code, found, _ = run(

@@ -46,7 +46,7 @@ def asked(tmp_path: Path) -> Path:
 
 
 def climb(systems: Sequence[System], questions: Path, run: Path, /, **more: Any) -> dict[str, Any]:
-    graph = build_evaluate(systems, embedder=more.pop("embedder", None)).compile()
+    graph = build_evaluate(systems, embedder=more.pop("embedder", None), truster=more.pop("truster", None)).compile()
     found = graph.invoke({"questions": str(questions), "run": str(run), **more})  # type: ignore[arg-type]
     return found["report"]  # type: ignore[no-any-return]
 
@@ -729,3 +729,38 @@ def test_rungs_climb_from_a_prompt_to_doubt(
 def test_a_frontier_of_any_costs_has_an_axis_with_a_length(costs: tuple[float, float]) -> None:
     points = {name: (cost, Interval(0.5, 0.4, 0.6)) for name, cost in zip(("low", "high"), costs, strict=True)}
     assert frontier_plot(points, "seconds").count("low") == 1
+
+
+class Remembering:
+    """A Truster that trusts what is short, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def confidence(self, question: str, answer: str, passages: Any = None) -> float:
+        if answer == "fail":
+            raise ConnectionError("reset")
+        self.asked.append(answer)
+        assert passages[0].page_content == "It is four."
+        return 0.9 if len(answer) < 4 else 0.2
+
+
+def reading(name: str, answer: str) -> System:
+    return System(name, RunnableLambda(lambda _: {"answer": answer, "passages": [{"text": "It is four."}]}))
+
+
+def test_faithfulness_is_measured_with_a_truster_once_an_answer(asked: Path, tmp_path: Path) -> None:
+    systems = [reading("short", "4"), reading("long", "four and more"), system("alone", lambda _: "4")]
+    one, other = Remembering(), Remembering()
+    found = climb(systems, asked, tmp_path / "run", truster=one)["systems"]
+    assert found["short"]["faithfulness"]["value"] == pytest.approx(0.9)
+    assert found["long"]["faithfulness"]["value"] == pytest.approx(0.2) and len(one.asked) == 48
+    assert found["alone"]["faithfulness"] is None
+    again = climb(systems, asked, tmp_path / "run", truster=other)["systems"]
+    assert again["long"]["faithfulness"] == found["long"]["faithfulness"] and not other.asked
+
+
+def test_a_truster_that_fails_is_named_and_keeps_the_answers(asked: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelCallError, match="the Truster failed at the answers .*reset"):
+        climb([reading("bad", "fail")], asked, tmp_path / "run", truster=Remembering())
+    assert len((tmp_path / "run" / "answers.jsonl").read_text("utf-8").splitlines()) == 24

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import ROOT
+from langchain_core.documents import Document
 
 from artrag import Settings, build_art, build_ingest
 from artrag.index import Index, IndexRetriever
 from artrag.models import load_asker, load_chat, load_embedder, load_truster
 from artrag.models.local_chat import LocalChat
 from artrag.models.local_embeddings import LocalEmbeddings
+from artrag.models.verifier import open_verifier
 from artrag.settings import EMBEDDED_BASE, EMBEDDED_EMBEDDER
 
 pytestmark = pytest.mark.local
@@ -131,3 +133,18 @@ def test_the_shipped_reader_reads_what_the_question_tells() -> None:
         assert "without its step reader" not in asker.ask(asked, sound).reason
     assert (right, wrong) == (3, 0)
     assert truster.scores.unread == "" and truster.scores.weight > 0  # type: ignore[attr-defined]
+
+
+def test_the_shipped_verifier_tells_a_passage_that_answers_from_one_that_speaks_of_the_same() -> None:
+    passage = Document(
+        "The lighthouse of Carrow was built in 1871 by Ellen Marsh. Its lamp was lit with oil until 1926, and the "
+        "keeper's house beside it burned down in 1904."
+    )
+    verifier = open_verifier()
+    told = ("When was the lighthouse of Carrow built?", "Who built the lighthouse of Carrow?")
+    untold = ("Who lit the lamp of the lighthouse in 1990?", "What did the lighthouse of Carrow cost?")
+    answered, silent = ([verifier.logit(question, passage) for question in side] for side in (told, untold))
+    assert min(answered) > max(silent) + 1
+    truster = load_truster()
+    low, high = (truster.confidence(question, "1871", [passage]) for question in (untold[0], told[0]))
+    assert low < 0.3 < 0.6 < high

@@ -35,6 +35,7 @@ VARIABLES = {
     "subquestions": {"question"},
     "trust": {"passages", "question", "answer"},
     "truster": {"passages", "question", "answer", "checks"},
+    "verify": {"passage", "question"},
 }
 MINE = "# system\nBe brief.\n\n# human\n{question}\n"
 

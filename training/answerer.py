@@ -17,7 +17,7 @@ from artrag.errors import TrainingDataError
 from artrag.evaluation.predictions import normal_question
 from artrag.models.causal_model import open_base
 from artrag.models.local_chat import place
-from artrag.models.parts import Part, sha256, write_part
+from artrag.models.parts import Part, PartKind, sha256, write_part
 from artrag.models.references import ModelReference, base_reference, weights_folder
 from artrag.models.weights import ADAPTER, CONFIG, base_weights
 from artrag.models.wheels import Progress
@@ -30,6 +30,8 @@ from artrag.training.lora import add_lora, begun_from, check_extra, save_adapter
 HOW = Plan(epochs=1, rate=5e-4, batch=4, warmup=0.05, rank=16, window=1024, evaluations=4, patience=4)
 """A row of the batch is up to 8 examples with the same passages."""
 DONE = "trained.json"
+ASKED = ("answer", "verify")
+"""Tasks whose question must not be known from training where it measures."""
 
 
 def train_answerer(
@@ -38,6 +40,7 @@ def train_answerer(
     out: Path,
     *,
     base: str = EMBEDDED_BASE,
+    kind: PartKind = "answerer",
     plan: Plan = HOW,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +50,8 @@ def train_answerer(
         train: examples of any of the four tasks.
         dev: other ones, about other passages; they choose the checkpoint.
         out: folder of the part.
-        base: reference of the chat model; where it has a trained answerer, that one's weights are trained on.
+        base: reference of the chat model; where it has a trained part, that one's weights are trained on.
+        kind: what becomes of it, "answerer" or "verifier".
         plan: how to train.
         progress: told how far it is.
 
@@ -83,7 +87,7 @@ def train_answerer(
             raise TrainingDataError(
                 f"{len(learn)} rows to learn from and {len(check)} of dev fit {window} tokens: give shorter or more"
             )
-        rank = int(begun_from(start, "answerer", folder).options["rank"]) if start else plan.rank
+        rank = int(begun_from(start, folder, "answerer", "verifier").options["rank"]) if start else plan.rank
         model = add_lora(model, rank, "CAUSAL_LM")
         if start:
             take_adapter(model, start)
@@ -100,7 +104,7 @@ def train_answerer(
     save_adapter(model, out, base)
     sources = Counter(one.source or one.task for one in train)
     part = Part(
-        kind="answerer",
+        kind=kind,
         variant="causal",
         base=base,
         base_sha256=sha256(base_weights(folder)),
@@ -111,7 +115,7 @@ def train_answerer(
     )
     write_part(out, part)
     told = {
-        "kind": "answerer",
+        "kind": kind,
         "rows": trained.rows | {"dev": len(dev)},
         **trained.told(time.monotonic() - begun),
     }
@@ -139,8 +143,8 @@ def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]
 
 def unasked(examples: Sequence[Example], others: Sequence[Example]) -> list[Example]:
     """The examples without those whose question the others ask, too."""
-    known = {normal_question(one.question) for one in others if one.task == "answer"}
-    return [one for one in examples if one.task != "answer" or normal_question(one.question) not in known]
+    known = {normal_question(one.question) for one in others if one.task in ASKED}
+    return [one for one in examples if one.task not in ASKED or normal_question(one.question) not in known]
 
 
 def check_apart(train: Sequence[Example], test: Sequence[Example]) -> None:
@@ -149,8 +153,8 @@ def check_apart(train: Sequence[Example], test: Sequence[Example]) -> None:
     Raises:
         TrainingDataError: there are some; it says how many, and one of them.
     """
-    known = {normal_question(one.question) for one in train if one.task == "answer"}
-    both = [one.question for one in test if one.task == "answer" and normal_question(one.question) in known]
+    known = {normal_question(one.question) for one in train if one.task in ASKED}
+    both = [one.question for one in test if one.task in ASKED and normal_question(one.question) in known]
     if both:
         raise TrainingDataError(
             f"{len(both)} questions are in the training data and in what it is measured by, such as {both[0]!r}: "

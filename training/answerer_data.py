@@ -7,6 +7,8 @@ Four tasks, as in SimRAG's first stage (Xu et al., arXiv 2410.17952, Section 3.2
     {"task": "extract", "passages": [{"text": ...}], "answers": [...]}
     {"task": "ask", "passages": [{"text": ...}], "answer": ..., "question": ...}
 
+A fifth, "verify", is what a verifier learns (`artrag.training.verifier`): the answer is "Yes" or "No".
+
 Of "answer", the first passage is the one that retrieval ranks best; an empty answer stands for passages that do not
 hold one; with `options` ({"A": "yes", "B": "no"}) the answer is a key. Any may name its `source`. The chats are those
 of the nodes: the same prompt files, without their worked examples, which training replaces (`artrag.models.taught`).
@@ -23,11 +25,11 @@ from artrag.evaluation.questions import asked
 from artrag.models.causal_model import Message
 from artrag.models.taught import without_examples
 from artrag.models.writing import inert
-from artrag.passages import numbered
+from artrag.passages import numbered, tagged
 from artrag.training.branches import trunk_of
 from artrag.training.lora_batches import Encoded
 
-Task = Literal["answer", "instruct", "extract", "ask"]
+Task = Literal["answer", "instruct", "extract", "ask", "verify"]
 NOT_TOLD = "The passages do not say."
 BRANCHES = 8
 """Examples with the same passages that are read together, at most."""
@@ -92,8 +94,10 @@ def example(row: Mapping[str, Any]) -> Example:
         raise ValueError("'question' is empty")
     if task != "answer" and not all(one.strip() for one in found.answers):
         raise ValueError("an answer is empty")
-    if (task in ("extract", "ask") and len(passages) != 1) or (task == "answer" and not passages):
+    if (task in ("extract", "ask", "verify") and len(passages) != 1) or (task == "answer" and not passages):
         raise ValueError(f"the task {task!r} needs {'passages' if task == 'answer' else 'one passage'}")
+    if task == "verify" and found.answers[0] not in ("Yes", "No"):
+        raise ValueError(f"the answer {found.answers[0]!r} is neither 'Yes' nor 'No'")
     if any(not 1 <= n <= len(passages) for n in found.cites):
         raise ValueError(f"'cites' {list(found.cites)} leads to none of the {len(passages)} passages")
     if found.options and found.answers[0] and found.answers[0] not in dict(found.options):
@@ -109,6 +113,10 @@ def chat_of(one: Example) -> list[Message]:
     if one.task == "answer":
         shown = numbered([Document(text, metadata={"context": context}) for text, context in one.passages])
         name, values = "answer", {"passages": shown, "question": asked(one.question, one.options)}
+    elif one.task == "verify":
+        text, context = one.passages[0]
+        shown = tagged(Document(text, metadata={"context": context}))
+        name, values = "verify", {"passage": shown, "question": one.question}
     else:
         text, context = one.passages[0]
         values = {"passage": text, "context": context}

@@ -131,13 +131,13 @@ def add_lora(model: Any, rank: int, task: str | None = None) -> Any:
         return get_peft_model(model, config)
 
 
-def begun_from(start: Path, kind: PartKind, folder: Path) -> Part:
+def begun_from(start: Path, folder: Path, *kinds: PartKind) -> Part:
     """The part whose training goes on.
 
     Raises:
         PartError: it is of another kind, or of another base model than the one in `folder`.
     """
-    part = read_part(start, kind)
+    part = read_part(start, *kinds)
     check_base(part, base_weights(folder))
     return part
 

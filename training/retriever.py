@@ -146,7 +146,7 @@ def train_retriever(
     out.mkdir(parents=True, exist_ok=True)
     start, base = ModelReference.parse(base).part, base_reference(base)
     folder = weights_folder(base, progress=progress)
-    rank = int(begun_from(start, "retriever", folder).options["rank"]) if start else plan.rank
+    rank = int(begun_from(start, folder, "retriever").options["rank"]) if start else plan.rank
     device, _ = place()
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)

@@ -20,15 +20,17 @@ from artrag.evaluation.ragas_scores import METRICS
 from artrag.evaluation.rows import read_rows
 from artrag.ledger import read_lines
 from artrag.nodes.evaluate.alone import alone
+from artrag.nodes.evaluate.faithful import faithfulness
 from artrag.nodes.evaluate.score import ANSWERS, JUDGED, TRACES, key_of, trace_of
 from artrag.nodes.node import Run, node
 from artrag.passages import own_words
+from artrag.protocols import Truster
 from artrag.state import EvaluateState
 from artrag.steps import Call, Steps
 from artrag.telling import told
 
 
-def report(embedder: Embeddings | None = None) -> Runnable[Any, Any]:
+def report(embedder: Embeddings | None = None, truster: Truster | None = None) -> Runnable[Any, Any]:
     """A node that writes `report.html`, `report.md` and `report.json` into the run's folder.
 
     Reads `run`, `questions`, `rungs`, `judge`, `price`, `against`; writes `report`.
@@ -40,13 +42,13 @@ def report(embedder: Embeddings | None = None) -> Runnable[Any, Any]:
 
     def body(state: EvaluateState, run: Run) -> Steps[dict[str, Any]]:
         run.tell("measuring")
-        made = yield Call(_report, None, (state, embedder))
+        made = yield Call(_report, None, (state, embedder, truster))
         return {"report": made}
 
     return node("report", lambda state, run: alone(Path(state["run"]), body(state, run)))
 
 
-def _report(state: EvaluateState, embedder: Embeddings | None) -> dict[str, Any]:
+def _report(state: EvaluateState, embedder: Embeddings | None, truster: Truster | None) -> dict[str, Any]:
     folder = Path(state["run"])
     questions = read_questions(Path(state["questions"]))
     rows = answers(folder, questions, state["rungs"])
@@ -55,6 +57,8 @@ def _report(state: EvaluateState, embedder: Embeddings | None) -> dict[str, Any]
     for name, own in rows.items():
         if embedder:
             more[name]["relevancy"] = relevancy(questions, own, embedder)
+        if truster:
+            more[name]["faithfulness"] = faithfulness(folder, questions, own, truster)
         if state.get("judge"):
             more[name] |= judged(folder / JUDGED, name, questions)
     given = state.get("price")
