@@ -4,11 +4,11 @@
         --questions ../shared/data/simrag/covidqa/test.jsonl --out build/covidqa [--only whole short-only]
 
 Variants: `whole` (one round, all kinds of questions), `two-rounds`, `no-stage-1` (the student is the plain base model),
-`no-filter` (every pair that is a question is kept), and `no-short`, `no-choice`, `no-claim` (without that kind). All
-ask about the same passages, are measured on the same `--limit` questions with the same passages, and keep their folder
-under --out, with the report of the product; a killed run goes on. A seed is of the training alone. Settings are for
-choosing on train questions only. One line of JSON a variant and seed: pairs and their reasons, scores and the gain of
-the last round with 95% intervals, seconds.
+`no-filter` (as many pairs as `whole` keeps, drawn by chance from all that are questions), and `no-short`, `no-choice`,
+`no-claim`, `no-long` (without that kind). All ask about the same passages, are measured on the same `--limit` questions
+with the same passages, and keep their folder under --out, with the report of the product; a killed run goes on. A seed
+is of the training alone. Settings are for choosing on train questions only. One line of JSON a variant and
+seed: pairs and their reasons, scores and the gain of the last round with 95% intervals, seconds.
 """
 
 import argparse
@@ -36,14 +36,20 @@ VARIANTS = ("whole", "two-rounds", "no-stage-1", "no-filter", *(f"no-{kind}" for
 
 
 @contextmanager
-def unfiltered() -> Iterator[None]:
-    """Keep whatever is a question at all."""
+def unfiltered(share: float) -> Iterator[None]:
+    """Keep a share of whatever is a question at all."""
     from artrag.nodes.simrag import keep
 
     module = sys.modules[keep.__module__]
+
+    def fault(pair: Any) -> str | None:
+        if len(pair.question) < 2:
+            return "not one question"
+        return None if random.Random(pair.question).random() < share else "not drawn"  # noqa: S311
+
     with mock.patch.multiple(
         module,
-        fault=lambda pair: None if len(pair.question) > 1 else "not one question",
+        fault=fault,
         brought_back=lambda *_: True,
         answered=lambda *_: True,
         SURE=0.0,
@@ -51,7 +57,9 @@ def unfiltered() -> Iterator[None]:
         yield
 
 
-def ran(variant: str, seed: int, given: argparse.Namespace, questions: Path, embedder: Any) -> dict[str, Any]:
+def ran(
+    variant: str, seed: int, given: argparse.Namespace, questions: Path, embedder: Any, share: float
+) -> dict[str, Any]:
     """The end of a variant's run; what the same teacher says to the same prompts is taken over from `whole`."""
     run, first = given.out / (f"{variant}-seed-{seed}" if seed else variant), given.out / "whole"
     if first.exists() and not run.exists():  # replies are known again by model and prompt
@@ -72,7 +80,7 @@ def ran(variant: str, seed: int, given: argparse.Namespace, questions: Path, emb
     settings = Settings.of({"chat": given.student})
     if variant != "no-filter":
         return graph.invoke(state, context=settings)  # type: ignore[arg-type]
-    with unfiltered():
+    with unfiltered(share):
         return graph.invoke(state, context=settings)  # type: ignore[arg-type]
 
 
@@ -95,10 +103,12 @@ def main() -> None:
     rows = random.Random(0).sample(rows, min(given.limit, len(rows)))  # noqa: S311
     questions = given.out / "questions.jsonl"
     write_rows(questions, rows)
-    embedder = load_embedder()
+    embedder, share = load_embedder(), 1.0
     for variant, seed in product(given.only, given.seeds):
         started = time.monotonic()
-        end = ran(variant, seed, given, questions, embedder)
+        end = ran(variant, seed, given, questions, embedder, share)
+        if variant == "whole":
+            share = end["kept"] / max(end["proposed"], 1)
         line = {"variant": variant, "seed": seed, "passages": given.passages, "questions": len(rows)}
         line |= {name: end[name] for name in ("round", "proposed", "kept", "rejected", "scores", "decision")}
         print(json.dumps(line | {"seconds": round(time.monotonic() - started)}), flush=True)
