@@ -236,10 +236,12 @@ def verifier(
     """Teach a chat model whether a passage answers a question. 14,000 questions about 1,700 passages: 80 minutes."""
     from artrag.training.answerer import HOW, hold_out, train_answerer
     from artrag.training.answerer_sets import load_examples
-    from artrag.training.verifier import verdicts
+    from artrag.training.verifier import check_sorts, verdicts
 
-    rows = verdicts(load_examples(*examples)[0], seed)
-    learn, check = (rows, verdicts(load_examples(dev)[0], seed)) if dev else hold_out(rows)
+    rows = load_examples(*examples)[0]
+    check_sorts(rows)
+    learn, check = (rows, load_examples(dev)[0]) if dev else hold_out(rows)
+    learn, check = verdicts(learn, seed), verdicts(check, seed)
     plan = replace(HOW, epochs=epochs, rate=rate, seed=seed)
     with _telling() as tell:
         found = train_answerer(learn, check, out, base=base, kind="verifier", plan=plan, progress=tell)

@@ -23,7 +23,7 @@ from artrag.models.verified import VerifiedTruster
 from artrag.models.verifier import CERTAIN, Verifier
 from artrag.training import answerer
 from artrag.training.answerer_data import Example, chat_of, example
-from artrag.training.verifier import verdicts
+from artrag.training.verifier import check_sorts, verdicts
 
 LAMP = Document("The red lamp means that the battery is low.", metadata={"context": "Manual > Lamps"})
 SHELF = Document("The shelf is of oak and bears forty kilograms.")
@@ -170,10 +170,34 @@ def test_questions_become_verdicts() -> None:
     assert verdicts(HOUSE) == made != verdicts(HOUSE, seed=1)
 
 
+def test_a_passage_without_a_sentence_answers_less() -> None:
+    text = "The hall has one lamp. It is green. Ann hung it in May. Green is the door, too."
+    asked = {"Who hung it?": "Ann", "When was it hung?": "May", "Which colour is it?": "green", "Who sold it?": ""}
+    examples = [Example("answer", one, (said,), ((text, "House"),)) for one, said in asked.items()]
+    lost = set()
+    for seed in range(5):
+        made = verdicts(examples, seed)
+        again = {one.question: one.answers[0] for one in made if one.passages[0][0] != text}
+        ((short, context),) = {one.passages[0] for one in made if one.passages[0][0] != text}
+        assert context == "House" and again.pop("Who sold it?") == "No"
+        if "Ann" in short:  # a green thing went: whether the one that was asked about, words cannot tell
+            assert again == {"Who hung it?": "Yes", "When was it hung?": "Yes"}
+        else:
+            assert short == "The hall has one lamp. It is green. Green is the door, too."
+            assert again == {"Who hung it?": "No", "When was it hung?": "No", "Which colour is it?": "Yes"}
+        lost.add("Ann" in short)
+    assert lost == {True, False}
+
+
+def test_no_sentence_is_taken_from_two() -> None:
+    one = Example("answer", "Who came?", ("Ann",), (("Ann came. Bob went.", ""),))
+    assert len(verdicts([one, replace(one, question="Who sat?", answers=("",))])) == 2
+
+
 @pytest.mark.parametrize(("some", "told"), [(HOUSE[::2], "all of them"), (HOUSE[1::2], "none of them"), ([], "none")])
 def test_one_sort_alone_teaches_nothing(some: list[Example], told: str) -> None:
     with pytest.raises(TrainingDataError, match=f"{len(some)} questions about one passage, and {told}"):
-        verdicts(some)
+        check_sorts(some)
 
 
 def test_it_learns_the_chat_that_it_is_asked() -> None:

@@ -1,37 +1,33 @@
 """What a verifier learns from: questions that a passage answers, and such that it does not."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from artrag.errors import TrainingDataError
 from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
+from artrag.text import sentences
 from artrag.training.answerer_data import Example
 
 SHARE_ELSEWHERE = 0.2
 """Share of the answered questions that are asked about another passage, too."""
 NEAR = 8
 """The other one is the first without the answer among so many that BM25 finds nearest to the question."""
+FEWEST = 3
+"""Sentences of a passage that one is taken from."""
 
 
 def verdicts(examples: Sequence[Example], seed: int = 0) -> list[Example]:
     """Questions about one passage as the task "verify": "Yes" where they have an answer, "No" where they have none.
 
-    A fifth of those with an answer come again, "No", about a passage near them that does not hold it.
+    A fifth of those with an answer come again, "No", about a passage near them that does not hold it. All come again
+    about their passage without one of its answered sentences: what a question was told before is no help there.
 
     Args:
         examples: those of the task "answer" about one passage count.
         seed: of the draw.
-
-    Raises:
-        TrainingDataError: all have an answer, or none has.
     """
-    alone = [one for one in examples if one.task == "answer" and len(one.passages) == 1]
-    if len({bool(one.answers[0]) for one in alone}) < 2:
-        raise TrainingDataError(
-            f"{len(alone)} questions about one passage, and {'all' if alone and alone[0].answers[0] else 'none'} of "
-            "them with an answer: a verifier learns from both sorts (an empty 'answer' means that the passage has none)"
-        )
+    alone = _alone(examples)
     known = list(dict.fromkeys(one.passages[0] for one in alone))
     found = BM25.build(tokenize(f"{context} {text}") for text, context in known)
     draw = random.Random(seed)  # noqa: S311
@@ -41,10 +37,51 @@ def verdicts(examples: Sequence[Example], seed: int = 0) -> list[Example]:
         made.append(_verdict(one, one.passages[0], "Yes" if answer else "No"))
         if answer and draw.random() < SHARE_ELSEWHERE:
             near = (known[row] for row, _ in found.top(tokenize(one.question), NEAR))
-            other = next((it for it in near if answer.lower() not in it[0].lower()), None)
+            other = next((it for it in near if not _holds(it[0], answer)), None)
             if other is not None and other != one.passages[0]:
                 made.append(_verdict(one, other, "No"))
-    return made
+    by_passage: dict[tuple[str, str], list[Example]] = {}
+    for one in alone:
+        by_passage.setdefault(one.passages[0], []).append(one)
+    return made + [row for passage, asked in by_passage.items() for row in _shortened(passage, asked, draw)]
+
+
+def check_sorts(examples: Sequence[Example]) -> None:
+    """Refuse to learn from questions that all have an answer, or none.
+
+    Raises:
+        TrainingDataError: it says how many there are.
+    """
+    answered = [bool(one.answers[0]) for one in _alone(examples)]
+    if len(set(answered)) < 2:
+        raise TrainingDataError(
+            f"{len(answered)} questions about one passage, and {'all' if any(answered) else 'none'} of them with an "
+            "answer: a verifier learns from both sorts (an empty 'answer' means that the passage has none)"
+        )
+
+
+def _alone(examples: Sequence[Example]) -> list[Example]:
+    return [one for one in examples if one.task == "answer" and len(one.passages) == 1]
+
+
+def _shortened(passage: tuple[str, str], asked: Sequence[Example], draw: random.Random) -> Iterator[Example]:
+    """The questions about a passage that lacks a sentence; where the answer stood both in it and elsewhere, none."""
+    text, context = passage
+    whole = sentences(text)
+    held = [one for one in whole if any(_holds(one, row.answers[0]) for row in asked)]
+    if len(whole) < FEWEST or not held:
+        return
+    lost = draw.choice(held)
+    left = " ".join(text.replace(lost, " ", 1).split())
+    for one in asked:
+        answer = one.answers[0]
+        if _holds(left, answer) and _holds(lost, answer):
+            continue
+        yield _verdict(one, (left, context), "Yes" if _holds(left, answer) else "No")
+
+
+def _holds(text: str, answer: str) -> bool:
+    return bool(answer) and answer.lower() in text.lower()
 
 
 def _verdict(one: Example, passage: tuple[str, str], said: str) -> Example:
