@@ -1,7 +1,8 @@
 """Dense vectors in faiss: inner product of unit vectors, which is their cosine.
 
-Up to `FLAT_LIMIT` chunks every vector is compared: exact, and fast enough. Above, the vectors lie in cells around
-centroids (faiss's IVF), and a query looks into the nearest ones; how many is measured on the corpus itself.
+Up to `FLAT_LIMIT` chunks every vector is compared, in half precision: reading them from memory is what takes the time.
+Above, the vectors lie in cells around centroids (faiss's IVF), and a query looks into the nearest ones; how many is
+measured on the corpus itself.
 """
 
 import math
@@ -23,6 +24,7 @@ TARGET_RECALL, RECALL_AT = 0.98, 150
 """The share of the exact best 150 that looking into cells has to find."""
 _SAMPLE = 200  # rows that stand in for questions
 _BLOCK = 16_384  # rows handed to faiss at once
+_HALF = 4  # faiss's number of the form, `ScalarQuantizer.QT_fp16`
 _POINTS_A_CELL = 40  # in the training of the centroids; faiss's least is 39
 Kind = Literal["flat", "ivf"]
 
@@ -30,10 +32,9 @@ Kind = Literal["flat", "ivf"]
 class Dense:
     """A faiss index over unit vectors; `load` maps the file into memory, so that a query reads what it compares."""
 
-    def __init__(self, index: Any, *, recall: float | None = None, mapped: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, index: Any, *, recall: float | None = None) -> None:
         self._index = index
         self._recall = recall
-        self._mapped = mapped
         self._kind: Kind = "ivf" if hasattr(index, "nlist") else "flat"
 
     @classmethod
@@ -62,7 +63,8 @@ class Dense:
             return cls._in_cells(vectors)
         faiss = _faiss()
 
-        index = faiss.IndexFlatIP(vectors.shape[1])
+        half = faiss.ScalarQuantizer.QT_fp16
+        index = faiss.IndexScalarQuantizer(vectors.shape[1], half, faiss.METRIC_INNER_PRODUCT)
         for block in _blocks(vectors):
             index.add(block)
         return cls(index, recall=1.0)
@@ -107,15 +109,11 @@ class Dense:
         return {"kind": "ivf", "cells": int(self._index.nlist), "probes": int(self._index.nprobe), **known}
 
     def vectors(self) -> NDArray[np.float32]:
-        """All vectors, shape (size, dimension), not to be written to; a loaded flat index hands out its file's."""
-        if self._mapped is not None:
-            return self._mapped
+        """All vectors, shape (size, dimension); those of a flat index are rounded to half precision."""
         return np.asarray(self._index.reconstruct_n(0, self.size), dtype=np.float32)
 
     def at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of some rows, shape (rows, dimension)."""
-        if self._mapped is not None:
-            return np.asarray(self._mapped[rows], dtype=np.float32)
         if self._kind == "ivf" and self._index.direct_map.no():
             self._index.make_direct_map()
         return np.asarray(self._index.reconstruct_batch(rows), dtype=np.float32)
@@ -185,12 +183,10 @@ class Dense:
         """
         faiss = _faiss()
 
-        kind, count, dimension, start = _check(path)
+        kind = _check(path)
         try:
             if kind == "flat":
-                index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-                mapped = np.memmap(path, np.float32, "r", offset=start, shape=(count, dimension)) if count else None
-                return cls(index, mapped=None if mapped is None else np.asarray(mapped))
+                return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
             # Mapping cells is not to be had on Windows.
             index = faiss.read_index(str(path), 0 if os.name == "nt" else faiss.IO_FLAG_MMAP)
             cells = faiss.downcast_InvertedLists(index.invlists)
@@ -248,8 +244,8 @@ def _choose_probes(index: Any, vectors: NDArray[np.float32], questions: NDArray[
     return round(recall(high, slice(half, None)), 4)
 
 
-def _check(path: Path) -> tuple[Kind, int, int, int]:
-    """Kind, number of vectors, dimension, and where the vectors of a flat index start.
+def _check(path: Path) -> Kind:
+    """The kind of index that a file holds.
 
     Walks through faiss's file before faiss does: it takes the sizes in it at their word, and allocates them.
 
@@ -260,17 +256,19 @@ def _check(path: Path) -> tuple[Kind, int, int, int]:
         with path.open("rb") as file:
             walk = _Walk(file, os.fstat(file.fileno()).st_size)
             code, dimension, count = walk.header()
-            if code == b"IxFI":
-                start = walk.vectors(count, dimension)
+            if code == b"IxSQ":
+                walk.halves(count, dimension)
+            elif code == b"IxFI":  # flat ones were in full precision once
+                walk.vectors(count, dimension)
             elif code == b"IwFl":
-                start = walk.cells(count, dimension)
+                walk.cells(count, dimension)
             else:
                 raise ValueError(f"an index of the kind {code!r}")
             if walk.at != walk.size:
                 raise ValueError(f"{walk.size} bytes where {walk.at} are expected")
     except (OSError, ValueError, struct.error) as error:
         raise _damaged(path, str(error)) from None
-    return ("flat" if code == b"IxFI" else "ivf"), count, dimension, start
+    return "ivf" if code == b"IwFl" else "flat"
 
 
 class _Walk:
@@ -298,17 +296,23 @@ class _Walk:
             raise ValueError(f"{count} vectors of dimension {dimension}, metric {metric}")
         return code, dimension, count
 
-    def vectors(self, count: int, dimension: int) -> int:
-        """Pass the vectors of a flat index; where they start."""
+    def halves(self, count: int, dimension: int) -> None:
+        """Pass the vectors of a flat index in half precision."""
+        form, _, _, width, bytes_each, trained = self.take("<iifQQQ")
+        (length,) = self.take("<Q")
+        if (form, width, bytes_each, trained) != (_HALF, dimension, 2 * dimension, 0) or length != count * bytes_each:
+            raise ValueError(f"{length} bytes of the form {form} for {count} vectors of dimension {dimension}")
+        self.skip(length)
+
+    def vectors(self, count: int, dimension: int) -> None:
+        """Pass vectors in full precision."""
         (numbers,) = self.take("<Q")
         if numbers != count * dimension:
             raise ValueError(f"{numbers} numbers for {count} vectors of dimension {dimension}")
-        start = self.at
         self.skip(4 * numbers)
         self.file.seek(self.at)
-        return start
 
-    def cells(self, count: int, dimension: int) -> int:
+    def cells(self, count: int, dimension: int) -> None:
         """Pass the rest of an IVF index: centroids, and the vectors of each cell with their rows."""
         cells, probes = self.take("<QQ")
         code, width, centroids = self.header()
@@ -321,7 +325,6 @@ class _Walk:
             raise ValueError(f"cells of the form {code!r}, {lists} of them, {width} bytes a vector")
         if (form, sizes) != (b"full", cells) and (form != b"sprs" or sizes % 2 or sizes > 2 * cells):
             raise ValueError(f"cells of the form {form!r} with {sizes} sizes")
-        start = self.at
         self.skip(8 * sizes)
         known = np.fromfile(self.file, dtype="<u8", count=sizes)
         if form == b"sprs":  # pairs of cell and size
@@ -331,7 +334,6 @@ class _Walk:
         if (known > count).any() or int(known.sum()) != count:
             raise ValueError(f"cells that do not hold {count} vectors")
         self.skip(count * (4 * dimension + 8))
-        return start
 
 
 def _damaged(path: Path, reason: str) -> IndexDamagedError:

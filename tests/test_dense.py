@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,8 @@ def exactly(vectors: Vectors, query: Vectors, k: int, allowed: NDArray[np.bool_]
 
 @pytest.fixture(scope="module")
 def vectors() -> Vectors:
-    return clustered(4000)
+    """Such as half precision holds without loss."""
+    return clustered(4000).astype(np.float16).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +43,13 @@ def folder(vectors: Vectors, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dense")
     Dense.build(vectors).save(folder / "flat.faiss")
     Dense.build(vectors, flat_limit=3999).save(folder / "ivf.faiss")
+    before = faiss.IndexFlatIP(vectors.shape[1])  # as flat indexes were written once
+    before.add(vectors)
+    faiss.write_index(before, str(folder / "full.faiss"))
     return folder
 
 
-@pytest.fixture(scope="module", params=["flat", "ivf"])
+@pytest.fixture(scope="module", params=["flat", "full", "ivf"])
 def dense(folder: Path, request: pytest.FixtureRequest) -> Dense:
     return Dense.load(folder / f"{request.param}.faiss")
 
@@ -159,6 +164,19 @@ def test_vectors_come_back(vectors: Vectors, dense: Dense) -> None:
     np.testing.assert_array_equal(dense.at(rows), vectors[rows])
 
 
+def test_half_precision_costs_next_to_nothing(tmp_path: Path) -> None:
+    vectors = clustered(3000, 64)
+    dense = Dense.build(vectors)
+    kept = dense.vectors()
+    assert 0 < np.abs(kept - vectors).max() < 2**-11
+    assert Dense.build(kept).vectors().tobytes() == kept.tobytes()  # what is taken over stays as it is
+    dense.save(tmp_path / "x.faiss")
+    assert (tmp_path / "x.faiss").stat().st_size < 2 * vectors.size + 200
+    found = [{row for row, _ in dense.top(query, 10)} for query in vectors[:100]]
+    exact = [set(exactly(vectors, query, 10)) for query in vectors[:100]]
+    assert np.mean([len(one & other) / 10 for one, other in zip(found, exact, strict=True)]) > 0.99
+
+
 def test_vectors_come_back_before_they_are_saved(vectors: Vectors) -> None:
     for limit in (10, 10_000):
         dense = Dense.build(vectors, flat_limit=limit)
@@ -187,7 +205,7 @@ def test_a_full_disk_is_said(vectors: Vectors) -> None:
         Dense.build(vectors).save(Path("/dev/full"))
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
+@pytest.mark.parametrize("kind", ["flat", "full", "ivf"])
 def test_a_cut_file_is_named(folder: Path, tmp_path: Path, kind: str) -> None:
     raw = (folder / f"{kind}.faiss").read_bytes()
     path = tmp_path / "dense.faiss"
@@ -232,7 +250,7 @@ print(refused, opened)
 """
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
+@pytest.mark.parametrize("kind", ["flat", "full", "ivf"])
 def test_a_hostile_file_neither_crashes_nor_fills_memory(folder: Path, tmp_path: Path, kind: str) -> None:
     """Every byte of the structure, and some of the rest, altered: a typed error or rows of the index, within 3 GiB."""
     command = [sys.executable, "-c", HOSTILE, str(folder / f"{kind}.faiss"), str(tmp_path / "x.faiss")]
@@ -253,11 +271,18 @@ def test_a_row_that_is_none_is_not_found(vectors: Vectors, folder: Path, tmp_pat
 
 
 def test_sizes_that_lie_are_refused_before_faiss_reads_them(folder: Path, tmp_path: Path) -> None:
-    raw, path = bytearray((folder / "flat.faiss").read_bytes()), tmp_path / "x.faiss"
-    raw[8:16] = struct.pack("<q", 2**38)  # the number of vectors
-    raw[37:45] = struct.pack("<Q", 2**42)  # and of numbers
+    path = tmp_path / "x.faiss"
+    for name, at, numbers in (("flat", 73, 2 * 16 * 2**38), ("full", 37, 16 * 2**38)):
+        raw = bytearray((folder / f"{name}.faiss").read_bytes())
+        raw[8:16] = struct.pack("<q", 2**38)  # the number of vectors
+        raw[at : at + 8] = struct.pack("<Q", numbers)  # and of bytes, or numbers
+        path.write_bytes(raw)
+        with pytest.raises(IndexDamagedError, match="bytes where at least"):
+            Dense.load(path)
+    raw = bytearray((folder / "flat.faiss").read_bytes())
+    raw[37:41] = struct.pack("<i", 0)  # another form than half precision
     path.write_bytes(raw)
-    with pytest.raises(IndexDamagedError, match="bytes where at least"):
+    with pytest.raises(IndexDamagedError, match="of the form 0"):
         Dense.load(path)
     path.write_bytes(b"IxHNSW" + bytes(100))
     with pytest.raises(IndexDamagedError, match="ingest again"):
