@@ -97,6 +97,11 @@ class TrainedTruster:
         """Open a trained Truster; raises PartError."""
         return cls(*open_scores(Path(folder), "truster"))
 
+    @property
+    def unread(self) -> str:
+        """Which of its readers cannot be asked, and why; empty where all can."""
+        return self._grounded.unread or self.scores.unread
+
     def limits(self, passages: Sequence[Document] | None = None) -> Mapping[str, float]:
         """The thresholds chosen with these weights, or for answers from passages."""
         return self.part.thresholds if passages is None else self._grounded.limits(passages)

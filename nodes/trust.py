@@ -49,6 +49,8 @@ def trust(truster: Truster) -> Runnable[Any, Any]:
             if strange:
                 floor = min(1.0, WIDENED * floor)
                 decision = f"{decision}; the Truster is {strange}"
+            if unread := getattr(truster, "unread", ""):
+                decision = f"{decision}; the Truster is {unread}"
             scored = [Candidate(**{**c, "score": float(s)}) for c, s in zip(seen, scores, strict=True)]
         if failed:
             decision = f"{failed}; {decision}"

@@ -120,6 +120,13 @@ def test_without_its_model_the_evidence_decides_and_it_is_said(monkeypatch: pyte
     evidence = EvidenceTruster().confidence(question, answer, [LAMP])
     assert [truster.confidence(question, answer, [LAMP]) for _ in range(2)] == [evidence, evidence]
     assert truster.unread == "without its verifier: no weights here" and len(tries) == 1
+    trained = load_truster("trained")
+    monkeypatch.setattr(trained, "_grounded", VerifiedTruster())
+    parts: dict[str, Any] = {"chat": ScriptedChat(answer), "asker": ScriptedAsker(0.0), "truster": trained}
+    graph = build_art(**parts, retriever=ScriptedRetriever(found=[LAMP])).compile()
+    decision = graph.invoke({"question": question})["decision"]
+    assert "only one answer to trust" in decision
+    assert decision.endswith("; the Truster is without its verifier: no weights here")
 
 
 def test_the_trained_truster_asks_it_about_answers_from_passages(monkeypatch: pytest.MonkeyPatch) -> None:
