@@ -120,4 +120,5 @@ def _stop(state: QAState, failed: str, confidence: float, run: Run) -> str:
 
 
 def _abstention(confidence: float, floor: float) -> str:
-    return f"I cannot answer this with enough confidence ({confidence:.2f}, below the floor of {floor:.2f})."
+    shown = math.floor(100 * confidence + 1e-6) / 100  # rounded up it may look like the floor itself
+    return f"I cannot answer this with enough confidence ({shown:.2f}, below the floor of {floor:.2f})."

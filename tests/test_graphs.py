@@ -351,6 +351,13 @@ def test_clients_with_buttons_review_too() -> None:
     assert request(resume(response(type="reject"))["__interrupt__"])["args"]["answer"] == "Nausea."
 
 
+@pytest.mark.parametrize(("confidence", "told"), [(0.299, "(0.29, below the floor of 0.30)"), (0.29, "(0.29,")])
+def test_a_confidence_just_below_the_floor_does_not_look_like_it(confidence: float, told: str) -> None:
+    truster = ScriptedTruster({"It": confidence})
+    graph = artrag.build_art(chat=ScriptedChat("It is."), asker=ScriptedAsker(0.0), truster=truster).compile()
+    assert told in graph.invoke({"question": "Which?"}, context=Settings(abstain_below=0.3))["answer"]
+
+
 def test_an_abstention_is_reviewed_with_its_candidate() -> None:
     graph = art(ScriptedChat("Cough."), 0.1, scores={"Cough": 0.1}).compile(checkpointer=InMemorySaver())
     thread: Any = {"configurable": {"thread_id": "1"}}
