@@ -1,7 +1,7 @@
 """Stage 2 over stage 1 on a domain: what a model that asks itself questions gains, and what each part adds to it.
 
     python benchmarks/simrag_domain.py --corpus ../shared/data/simrag/covidqa/corpus.jsonl \
-        --questions ../shared/data/simrag/covidqa/test.jsonl --out build/covidqa [--only whole short-only]
+        --questions ../shared/data/simrag/covidqa/test.jsonl --out build/covidqa [--only whole no-short]
 
 Variants: `whole` (one round, all kinds of questions), `two-rounds`, `no-stage-1` (the student is the plain base model),
 `no-filter` (as many pairs as `whole` keeps, drawn by chance from all that are questions), and `no-short`, `no-choice`,
@@ -98,6 +98,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=HOW.rate, help="the highest learning rate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = parser.parse_args()
+    if "no-filter" in given.only and given.only[0] != "whole":
+        parser.error("no-filter keeps as many pairs as whole: name whole first (a finished run is not repeated)")
     given.out.mkdir(parents=True, exist_ok=True)
     rows = [row for _, row in read_rows(given.questions) if row.get("answers") or row.get("options")]
     rows = random.Random(0).sample(rows, min(given.limit, len(rows)))  # noqa: S311
