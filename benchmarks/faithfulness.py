@@ -4,8 +4,8 @@
 
 Squad's test questions with a short answer, each twice: with the passage that it was asked about, and with the passage
 that BM25 ranks best among those that lack every wording of the answer. `support` is measured on the answer alone, and
-on the answer as a sentence with the words of its question; `verified` is the confidence of the Truster that reads the
-passage. Prints one JSON line: AUC with 95% intervals over questions.
+on the answer as a sentence with the words of its question; `verified` is the confidence of the Truster that reads
+what of the passage bears the answer out. Prints one JSON line: AUC with 95% intervals over questions.
 
 `--answerable` draws so many questions with an answer and as many that their passage does not answer, and lets the
 embedded model answer both from the passage. A second line tells right answers to the first from any to the second;
@@ -47,7 +47,7 @@ class Row:
     id: str
     question: str
     answer: str
-    passage: str
+    passage: Document
     label: bool
 
 
@@ -68,14 +68,15 @@ def main() -> None:
 
 def by_passage(asked: Sequence[Mapping[str, Any]], corpus: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """Each answer with its passage and with a wrong one."""
-    names = list(corpus)
+    names, read = list(corpus), {name: _read(row) for name, row in corpus.items()}
     bm25 = BM25.build(tokenize(f"{corpus[name]['title']} {corpus[name]['text']}") for name in names)
     rows = []
     for row in asked:
-        found = (corpus[names[place]]["text"] for place, _ in bm25.top(tokenize(row["question"]), DEEP))
-        wrong = next((text for text in found if not any(_holds(text, one) for one in row["answers"])), None)
+        found = (read[names[place]] for place, _ in bm25.top(tokenize(row["question"]), DEEP))
+        lack = (one for one in found if not any(_holds(one.page_content, answer) for answer in row["answers"]))
+        wrong = next(lack, None)
         if row["type"] == "short" and wrong is not None:
-            right = corpus[row["evidence_ids"][0]]["text"]
+            right = read[row["evidence_ids"][0]]
             rows += [Row(row["id"], row["question"], row["answer"], *it) for it in ((right, True), (wrong, False))]
     return rows
 
@@ -89,12 +90,12 @@ def by_question(
     for kind, label in (("short", True), ("unanswerable", False)):
         all_of_it = [row for row in asked if row["type"] == kind]
         drawn = random.Random(0).sample(all_of_it, min(most, len(all_of_it)))  # noqa: S311
-        shown = [[Document(corpus[row["evidence_ids"][0]]["text"])] for row in drawn]
+        shown = [[_read(corpus[row["evidence_ids"][0]])] for row in drawn]
         chats = [messages(Question(row["id"], row["question"], ()), one) for row, one in zip(drawn, shown, strict=True)]
         said = [without_marks(answer.text) for answer in chat.answer_many(chats)]
         refused[kind] = sum(map(is_refusal, said))
         rows += [
-            Row(row["id"], row["question"], answer, one[0].page_content, label)
+            Row(row["id"], row["question"], answer, one[0], label)
             for row, answer, one in zip(drawn, said, shown, strict=True)
             if not is_refusal(answer) and (not label or token_f1(answer, row["answers"]).value >= RIGHT)
         ]
@@ -107,9 +108,9 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
     told: dict[str, Any] = {"questions": len(set(ids)), "supported": sum(labels)}
     truster = VerifiedTruster(open_verifier())
     ways: dict[str, Callable[[Row], float]] = {
-        "answer": lambda row: support(row.answer, [Document(row.passage)]).value,
-        "question and answer": lambda row: support(f"{row.question} {row.answer}", [Document(row.passage)]).value,
-        "verified": lambda row: truster.confidence(row.question, row.answer, [Document(row.passage)]),
+        "answer": lambda row: support(row.answer, [row.passage]).value,
+        "question and answer": lambda row: support(f"{row.question} {row.answer}", [row.passage]).value,
+        "verified": lambda row: truster.confidence(row.question, row.answer, [row.passage]),
     }
     for name, way in ways.items():
         own = [way(row) for row in rows]
@@ -119,6 +120,11 @@ def compared(rows: Sequence[Row]) -> dict[str, Any]:
 
         told[name] = asdict(clustered_statistic(ranked, ids))
     return told
+
+
+def _read(row: Mapping[str, Any]) -> Document:
+    """A row of the corpus as a passage."""
+    return Document(row["text"], metadata={"context": row["title"].replace("_", " ")})
 
 
 def _holds(text: str, answer: str) -> bool:

@@ -1,10 +1,11 @@
 """The whole ladder with the embedded models: what each rung scores, gains and costs, on four public sets.
 
-    python benchmarks/ladder.py --data ../shared/data --out build/ladder [--only squad pubmedqa covidqa svamp]
+    python benchmarks/ladder.py --data ../shared/data --out build/ladder [--only squad pubmedqa covidqa mixed svamp]
 
-Sets: `squad` and `covidqa` (short answers, token F1), `pubmedqa` (yes, no or maybe, accuracy), each over its corpus
-once without and once with contexts, and `svamp` (word problems, accuracy), which there is nothing to retrieve for. The
-same --limit questions are drawn each time. A killed run goes on. One line of JSON a set: what `artrag evaluate answers`
+Sets: `squad` and `covidqa` (short answers, token F1), `pubmedqa` (yes, no or maybe, accuracy) and `mixed` (squad's
+questions and as many that its corpus does not answer, where abstaining is right), each over its corpus once without and
+once with contexts, and `svamp` (word problems, accuracy), which there is nothing to retrieve for. The same --limit
+questions are drawn each time. A killed run goes on. One line of JSON a set: what `artrag evaluate answers`
 says, which leaves its page, too, under --out.
 """
 
@@ -23,19 +24,23 @@ from artrag.interfaces.wiring import wired_evaluate
 from artrag.models import load_embedder
 from artrag.settings import Settings
 
-PROSE = ("squad", "pubmedqa", "covidqa")
+PROSE = {"squad": "squad", "pubmedqa": "pubmedqa", "covidqa": "covidqa", "mixed": "squad"}
+"""Each set's corpus."""
 KEEP = ("id", "question", "answers", "evidence_ids")
 
 
 def questions(data: Path, name: str, most: int) -> list[dict[str, Any]]:
-    """At most so many questions that have an answer, always the same ones."""
+    """At most so many questions that have an answer, always the same ones; "mixed" has as many without one, too."""
     if name == "svamp":
         found = [asked | {"answer": asked["final"]} for _, asked in read_rows(data / "arithmetic/svamp.jsonl")]
         keep: tuple[str, ...] = ("id", "question", "answer")
     else:
-        found = [asked for _, asked in read_rows(data / f"simrag/{name}/test.jsonl") if asked["answers"]]
-        keep = KEEP
+        every = [asked for _, asked in read_rows(data / f"simrag/{PROSE[name]}/test.jsonl")]
+        found, keep = [asked for asked in every if asked["answers"]], KEEP
     drawn = random.Random(0).sample(found, min(most, len(found)))  # noqa: S311
+    if name == "mixed":
+        without = [asked for asked in every if not asked["answers"]]
+        drawn += random.Random(0).sample(without, min(len(drawn), len(without)))  # noqa: S311
     return [{field: asked[field] for field in keep if field in asked} for asked in drawn]
 
 
@@ -49,8 +54,8 @@ def climbed(data: Path, out: Path, name: str, given: Mapping[str, Any]) -> dict[
     if name in PROSE:
         embedder = load_embedder()
         for context in ("none", "auto"):
-            indexes.append(str(folder / context))
-            index_of(data / f"simrag/{name}/corpus.jsonl", Path(indexes[-1]), embedder, context=context)
+            indexes.append(str(out / PROSE[name] / context))
+            index_of(data / f"simrag/{PROSE[name]}/corpus.jsonl", Path(indexes[-1]), embedder, context=context)
     state: Any = {"questions": str(asked), "run": str(folder / "run"), "indexes": indexes, "at_once": given["at_once"]}
     if given["systems"]:
         state["systems"] = given["systems"]

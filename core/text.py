@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from functools import lru_cache
+from threading import Lock
 
 STOP_WORDS = frozenset(
     """a about above after again all also am an and any are as at be because been before being below between both but by
@@ -61,10 +62,18 @@ def words(text: str) -> list[str]:
     return found
 
 
+_STEMMING = Lock()
+"""The stemmer keeps the word that it works on: two threads at once would get stems of neither."""
+
+
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """The English stem of a word (Snowball); other scripts are left as they are."""
-    return _stemmer().stemWord(word) if word.isascii() else word
+    if not word.isascii():
+        return word
+    with _STEMMING:
+        stemmed: str = _stemmer().stemWord(word)
+    return stemmed
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from artrag.models import load_asker, load_chat, load_reranker, load_truster
 from artrag.models.opening import part_folder
 from artrag.models.parts import MANIFEST, SHIPPED
 from artrag.models.references import ModelReference, base_reference
+from artrag.models.verified import VerifiedTruster
 from artrag.protocols import Adds, System
 from artrag.remembering import Remembered
 from artrag.settings import Settings
@@ -126,7 +127,7 @@ class _Builder:
             sampler=live.model_copy(update={"temperature": 0.7, "cache": False}) if settings.samples else None,
         )
         verifier = sha256((SHIPPED / "verifier" / MANIFEST).read_bytes()).hexdigest()[:16]
-        parts = [_digest(settings.asker, "asker"), _digest(settings.truster, "truster"), verifier]
+        parts = [_digest(settings.asker, "asker"), _digest(settings.truster, "truster"), verifier, VerifiedTruster.read]
         about = self._reading(ART, settings) | {"chat": model_state(chat), "parts": parts}
         about["index"] = index and _state_of(index)
         self._add(name, graph.compile(name=name), over, "doubt", about, settings)

@@ -18,6 +18,8 @@ from artrag.models.writing import inert
 
 WINDOW = 320
 """Tokens of question and passage that are read."""
+RANK_CONSTANT = 2.0
+"""Of the reciprocal ranks that join a verifier's order with the retriever's; that of the shipped fusion."""
 
 Scorer = Callable[[str, Sequence[Document]], list[float]]
 """(question, passages) -> a score each, higher is better."""
@@ -26,14 +28,18 @@ Scorer = Callable[[str, Sequence[Document]], list[float]]
 class LocalReranker(BaseDocumentCompressor):
     """Reorders passages by a cross-encoder or a verifier that is run here; none is dropped.
 
-    A passage's score stands in its metadata as `rerank_score`.
+    A cross-encoder's scores are the order. A verifier tells what answers from what does not, not the better of two
+    answers: its order and the one that the passages come in count the same (reciprocal ranks, Cormack et al., SIGIR
+    2009). A passage's score by the model stands in its metadata as `rerank_score`.
     """
 
     _score: Scorer = PrivateAttr()
+    _joined: bool = PrivateAttr()
 
-    def __init__(self, score: Scorer) -> None:
+    def __init__(self, score: Scorer, *, joined: bool = False) -> None:
+        """`joined`: the order that passages come in counts as much as the scores."""
         super().__init__()
-        self._score = score
+        self._score, self._joined = score, joined
 
     @classmethod
     def load(cls, folder: str, *, part: Path | None = None) -> "LocalReranker":
@@ -48,7 +54,10 @@ class LocalReranker(BaseDocumentCompressor):
             ModelUnavailableError: there is no such model, or it gives several scores.
             PartError: the trained reranker is damaged, or was trained on another model.
         """
-        return cls(_trained(Path(folder), part) if part else _classifier(folder))
+        if part is None:
+            return cls(_classifier(folder))
+        kind, score = _trained(Path(folder), part)
+        return cls(score, joined=kind == "verifier")
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -59,7 +68,21 @@ class LocalReranker(BaseDocumentCompressor):
             document.model_copy(update={"metadata": document.metadata | {"rerank_score": score}})
             for document, score in zip(documents, scores, strict=True)
         ]
-        return sorted(scored, key=lambda document: -document.metadata["rerank_score"])
+        worth = _joined(scores) if self._joined else scores
+        return [scored[row] for row in _best_first(worth)]
+
+
+def _best_first(worth: Sequence[float]) -> list[int]:
+    """Rows by their worth; equal ones keep their order."""
+    return sorted(range(len(worth)), key=lambda row: -worth[row])
+
+
+def _joined(scores: Sequence[float]) -> list[float]:
+    """What each row is worth by its own rank and by its score's."""
+    worth = [1 / (RANK_CONSTANT + rank) for rank in range(1, len(scores) + 1)]
+    for rank, row in enumerate(_best_first(scores), 1):
+        worth[row] += 1 / (RANK_CONSTANT + rank)
+    return worth
 
 
 def _situated(document: Document) -> str:
@@ -79,14 +102,15 @@ def couple(tokenizer: Any, window: int, question: str, passage: str) -> Row:
     return (start, *asked, end, *told[: window - 3 - len(asked)], end)
 
 
-def _trained(base: Path, folder: Path) -> Scorer:
+def _trained(base: Path, folder: Path) -> tuple[str, Scorer]:
+    """(kind of the part, its scorer)."""
     part = read_part(folder, "reranker", "verifier")
     if part.kind == "verifier":
         verifier = Verifier(LocalChat.load(str(base), part=folder))
-        return lambda question, passages: [verifier.logit(question, passage) for passage in passages]
+        return part.kind, lambda question, passages: [verifier.logit(question, passage) for passage in passages]
     check_base(part, base_weights(base))
     model = EncoderModel.load(base, folder, window=part.options.get("window", WINDOW))
-    return lambda question, passages: model.row_scores(
+    return part.kind, lambda question, passages: model.row_scores(
         [couple(model.tokenizer, model.window, question, _situated(passage)) for passage in passages]
     )
 

@@ -88,7 +88,7 @@ def _words() -> dict[str, tuple[float, ...]]:
 
 
 WORDS = _words()
-_QUANTITY = re.compile(rf"(?P<fraction>\d{{1,3}}/\d{{1,3}})|(?P<number>{NUMBER})|(?P<word>[A-Za-z]+)")
+_QUANTITY = re.compile(rf"(?P<fraction>\d{{1,3}}/\d{{1,3}}(?!\d))|(?P<number>{NUMBER})|(?P<word>[A-Za-z]+)")
 _PER_CENT = re.compile(r"(?<!\d)(\d+(?:\.\d+)?|\.\d+)\s*%")
 _OPERATIONS: dict[type[ast.operator], int] = {ast.Add: 0, ast.Sub: 1, ast.Mult: 2, ast.Div: 3}
 

@@ -2,7 +2,7 @@
 
 Where they were trained with a step reader, a share of its reading is added; without torch they do without it. They were
 trained on worked answers, without passages. An answer from passages goes to the evidence-based Asker and to the
-Truster that reads its passage; one that looks like nothing they were trained on is said to be out of their depth.
+Truster that reads its source; one that looks like nothing they were trained on is said to be out of their depth.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,9 @@
 """Arithmetic, text, evidence, citations, steps, settings, state."""
 
 import asyncio
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from artrag.passages import cite, numbered
 from artrag.settings import Settings
 from artrag.state import StageUsage, add_usage
 from artrag.steps import Call, Steps, arun, run
-from artrag.text import codes, numbers, sentences, terms, words
+from artrag.text import codes, numbers, sentences, stem, terms, words
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,29 @@ def test_words_of_any_script() -> None:
     assert codes("Replace FL-2040 and max_flow_2, not well-known") == ["fl-2040", "max_flow_2"]
     assert numbers("1,500 hours at 4.5 bar, code PMP-417") == [1500, 4.5]
     assert terms("the running trials") == ["run", "trial"]
+
+
+ROOTS = ("nation", "relat", "hope", "connect", "trouble", "argu", "general", "compos")
+ENDINGS = ("alization", "ational", "fulness", "ing", "edly", "ies", "ousness", "ization", "ements", "ively")
+
+
+def test_threads_get_the_stems_of_their_own_words() -> None:
+    made = [
+        f"{root}{middle}{ending}" for root in ROOTS for middle in "abcdefghijklmnopqrstuvwxyz" for ending in ENDINGS
+    ]
+    stem.cache_clear()
+    alone = [stem(word) for word in made]
+    every = sys.getswitchinterval()
+    try:
+        for _ in range(3):
+            stem.cache_clear()
+            sys.setswitchinterval(1e-6)
+            with ThreadPoolExecutor(4) as pool:
+                together = list(pool.map(stem, made, chunksize=1))
+            assert together == alone
+    finally:
+        sys.setswitchinterval(every)
+        stem.cache_clear()
 
 
 def test_sentences_keep_numbers_and_lists_whole() -> None:

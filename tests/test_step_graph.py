@@ -77,6 +77,7 @@ def check(nodes: list[Node], numbers: int) -> None:
         ("Ann has 3 boxes of 1,200 nails and .5 of $20.50.", [(3,), (1200,), (0.5,), (20.5,)]),
         ("She eats 3/4 of 12.", [(0.75, 3, 4), (12,)]),
         ("1/0 of 7", [(7,)]),
+        ("3/1000 of 1000/3", [(3,), (1000,), (1000,), (3,)]),
         ("HALF of them, Twice a week", [(0.5, 2), (2,), (7, 5, 52)]),
         ("twenty-five, nineteen, a dozen", [(20,), (5,), (19,), (12,)]),
         ("20% of 2nd", [(20,), (2,)]),

@@ -1,27 +1,23 @@
 """What a verifier learns from: questions that a passage answers, and such that it does not."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from artrag.errors import TrainingDataError
 from artrag.index.bm25 import BM25
 from artrag.index.tokens import tokenize
-from artrag.text import sentences
 from artrag.training.answerer_data import Example
 
 SHARE_ELSEWHERE = 0.2
 """Share of the answered questions that are asked about another passage, too."""
 NEAR = 8
 """The other one is the first without the answer among so many that BM25 finds nearest to the question."""
-FEWEST = 3
-"""Sentences of a passage that one is taken from."""
 
 
 def verdicts(examples: Sequence[Example], seed: int = 0) -> list[Example]:
     """Questions about one passage as the task "verify": "Yes" where they have an answer, "No" where they have none.
 
-    A fifth of those with an answer come again, "No", about a passage near them that does not hold it. All come again
-    about their passage without one of its answered sentences: what a question was told before is no help there.
+    A fifth of those with an answer come again, "No", about a passage near them that does not hold it.
 
     Args:
         examples: those of the task "answer" about one passage count.
@@ -37,13 +33,10 @@ def verdicts(examples: Sequence[Example], seed: int = 0) -> list[Example]:
         made.append(_verdict(one, one.passages[0], "Yes" if answer else "No"))
         if answer and draw.random() < SHARE_ELSEWHERE:
             near = (known[row] for row, _ in found.top(tokenize(one.question), NEAR))
-            other = next((it for it in near if not _holds(it[0], answer)), None)
+            other = next((it for it in near if answer.lower() not in it[0].lower()), None)
             if other is not None and other != one.passages[0]:
                 made.append(_verdict(one, other, "No"))
-    by_passage: dict[tuple[str, str], list[Example]] = {}
-    for one in alone:
-        by_passage.setdefault(one.passages[0], []).append(one)
-    return made + [row for passage, asked in by_passage.items() for row in _shortened(passage, asked, draw)]
+    return made
 
 
 def check_sorts(examples: Sequence[Example]) -> None:
@@ -62,26 +55,6 @@ def check_sorts(examples: Sequence[Example]) -> None:
 
 def _alone(examples: Sequence[Example]) -> list[Example]:
     return [one for one in examples if one.task == "answer" and len(one.passages) == 1]
-
-
-def _shortened(passage: tuple[str, str], asked: Sequence[Example], draw: random.Random) -> Iterator[Example]:
-    """The questions about a passage that lacks a sentence; where the answer stood both in it and elsewhere, none."""
-    text, context = passage
-    whole = sentences(text)
-    held = [one for one in whole if any(_holds(one, row.answers[0]) for row in asked)]
-    if len(whole) < FEWEST or not held:
-        return
-    lost = draw.choice(held)
-    left = " ".join(text.replace(lost, " ", 1).split())
-    for one in asked:
-        answer = one.answers[0]
-        if _holds(left, answer) and _holds(lost, answer):
-            continue
-        yield _verdict(one, (left, context), "Yes" if _holds(left, answer) else "No")
-
-
-def _holds(text: str, answer: str) -> bool:
-    return bool(answer) and answer.lower() in text.lower()
 
 
 def _verdict(one: Example, passage: tuple[str, str], said: str) -> Example:
