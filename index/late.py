@@ -17,6 +17,10 @@ SCALE = 127.0
 """An int8 vector divided by it has length 1, give or take rounding."""
 
 
+ROUNDING = 1e-5
+"""Cosines of the same vectors differ by less."""
+
+
 def as_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """Unit vectors [tokens, dimension], a byte a number."""
     return np.asarray(np.rint(vectors * SCALE), dtype=np.int8)
@@ -47,7 +51,10 @@ class Late:
         return self._vectors[begin : begin + int(self._lengths[row])]
 
     def score(self, question: NDArray[np.float32], rows: Iterable[int]) -> list[tuple[int, float]]:
-        """MaxSim: each token of the question takes its nearest token of the chunk; their mean cosine is the score.
+        """MaxSim, weighted: each token of the question takes its nearest token of the chunk.
+
+        The score is the weighted mean of their cosines. A token weighs as it tells these chunks apart: what it finds in
+        the best of them above what it finds in the mean one. A word that all of them hold decides nothing.
 
         Args:
             question: unit vectors of the question's content tokens, shape (tokens, dimension).
@@ -56,12 +63,18 @@ class Late:
         Returns:
             (row, score), best first, ties by row; a chunk without tokens scores 0.
         """
-        scores = []
-        for row in sorted(set(rows)):
-            tokens = self.of(row)
-            near = float((question @ tokens.astype(np.float32).T).max(axis=1).mean()) / SCALE if len(tokens) else 0.0
-            scores.append((row, near))
-        return sorted(scores, key=lambda hit: (-hit[1], hit[0]))
+        among = sorted(set(rows))
+        near = np.zeros((len(among), len(question)), dtype=np.float32)
+        for place, row in enumerate(among):
+            if len(tokens := self.of(row)):
+                near[place] = (question @ tokens.astype(np.float32).T).max(axis=1) / SCALE
+        if not near.size:
+            return [(row, 0.0) for row in among]
+        weights = near.max(axis=0) - near.mean(axis=0)
+        weights[weights < ROUNDING] = 0.0
+        scores = np.average(near, axis=1, weights=weights if weights.any() else None)
+        order = np.argsort(-scores, kind="stable")
+        return [(among[place], float(scores[place])) for place in order]
 
     @classmethod
     def load(cls, path: Path) -> "Late":
