@@ -127,7 +127,12 @@ class _Builder:
             sampler=live.model_copy(update={"temperature": 0.7, "cache": False}) if settings.samples else None,
         )
         verifier = sha256((SHIPPED / "verifier" / MANIFEST).read_bytes()).hexdigest()[:16]
-        parts = [_digest(settings.asker, "asker"), _digest(settings.truster, "truster"), verifier, VerifiedTruster.read]
+        parts = [
+            _digest(settings.asker, "asker"),
+            _digest(settings.truster, "truster"),
+            verifier,
+            VerifiedTruster().about,
+        ]
         about = self._reading(ART, settings) | {"chat": model_state(chat), "parts": parts}
         about["index"] = index and _state_of(index)
         self._add(name, graph.compile(name=name), over, "doubt", about, settings)

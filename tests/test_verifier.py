@@ -133,11 +133,12 @@ def test_where_nothing_is_claimed_the_evidence_decides(answer: str) -> None:
     assert confident(0.99, answer) == evidence < 0.2
 
 
-@pytest.mark.parametrize("answer", ["Yes", "No [2]."])
-def test_a_bare_verdict_is_left_to_the_evidence(answer: str) -> None:
-    question = "Does the red lamp mean that the battery is low?"
-    evidence = EvidenceTruster().confidence(question, answer, [SHELF, LAMP])
-    assert confident(0.01, answer, question) == confident(0.99, answer, question) == evidence > 0.3
+@pytest.mark.parametrize("answer", ["Yes", "No [2].", "maybe"])
+def test_a_bare_verdict_counts_what_its_question_is_on_topic(answer: str) -> None:
+    asked = ["Does the red lamp mean that the battery is low?", "Does the red lamp need oil?", "Is rent due in May?"]
+    first, second, third = (confident(0.01, answer, question) for question in asked)
+    assert first > second > third and first > VerifiedTruster.floor > third
+    assert [confident(0.99, answer, question) for question in asked] == [first, second, third]  # it is not read
 
 
 def test_without_passages_nothing_is_read() -> None:
