@@ -28,8 +28,8 @@ from unittest import mock
 from artrag.evaluation.rows import read_rows, write_rows
 from artrag.graphs.simrag import build_simrag
 from artrag.models import load_chat, load_embedder
+from artrag.nodes.simrag import HOW
 from artrag.settings import EMBEDDED_BASE, EMBEDDED_CHAT, Settings
-from artrag.training.answerer import HOW
 from artrag.training.proposing import KINDS
 
 VARIANTS = ("whole", "two-rounds", "no-stage-1", "no-filter", *(f"no-{kind}" for kind in KINDS))

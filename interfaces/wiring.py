@@ -74,7 +74,7 @@ def wired_ingest() -> StateGraph[Any, Any, Any, Any]:
 def wired_simrag(student: str = EMBEDDED_CHAT, **changed: Any) -> StateGraph[Any, Any, Any, Any]:
     """`simrag` with the chat model of the settings as teacher, and their embedder; `changed` is of its training."""
     from artrag.graphs.simrag import build_simrag
-    from artrag.training.answerer import HOW
+    from artrag.nodes.simrag import HOW
 
     plan = replace(HOW, **changed)
     return build_simrag(teacher=settings_chat(), embedder=SettingsEmbedder(), student=student, plan=plan)

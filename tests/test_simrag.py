@@ -15,12 +15,13 @@ from artrag import build_simrag
 from artrag.errors import ModelCallError, TrainingDataError, UsageError
 from artrag.evaluation.rows import read_rows
 from artrag.index.catalog import StoredChunk
+from artrag.interfaces.wiring import wired_simrag
 from artrag.ledger import Ledger, line_of, read_lines
 from artrag.models import load_chat
 from artrag.models.weights import ADAPTER
+from artrag.nodes.simrag import HOW, Plan
 from artrag.nodes.simrag import score as score_node
 from artrag.training import answerer
-from artrag.training.answerer import HOW
 from artrag.training.answerer_sets import load_examples
 from artrag.training.candidates import Span, kind_of, named_by_model, spans
 from artrag.training.claims import statement
@@ -412,6 +413,15 @@ def simrag(documents: Path, student: str, tmp_path: Path) -> Simrag:
         return graph.invoke(state, context={"retries": 0})  # type: ignore[arg-type]
 
     return go
+
+
+def test_weights_that_know_the_task_are_taught_gently(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+    monkeypatch.setattr("artrag.graphs.simrag.build_simrag", lambda **given: plans.append(given["plan"]))
+    wired_simrag()
+    wired_simrag(epochs=3)
+    assert plans == [HOW, replace(HOW, epochs=3)]
+    assert replace(answerer.HOW, rate=1e-4, warmup=0.2) == HOW
 
 
 def test_documents_become_pairs_weights_scores_and_a_report(simrag: Simrag, tmp_path: Path) -> None:

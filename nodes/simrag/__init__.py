@@ -4,12 +4,11 @@
 """
 
 from artrag.nodes.simrag.conclude import conclude
-from artrag.nodes.simrag.finetune import finetune
+from artrag.nodes.simrag.finetune import HOW, finetune
 from artrag.nodes.simrag.keep import keep
 from artrag.nodes.simrag.plan import plan
 from artrag.nodes.simrag.propose import propose
 from artrag.nodes.simrag.score import score
-from artrag.training.answerer import HOW
 from artrag.training.loop import Plan
 
 __all__ = ["HOW", "Plan", "conclude", "finetune", "keep", "plan", "propose", "score"]
