@@ -30,7 +30,7 @@ def simrag(
     student: Annotated[str, typer.Option("--student", help="The local chat model that learns.")] = EMBEDDED_CHAT,
     chat: Annotated[str | None, typer.Option("--chat", help="The teacher; none: the student itself.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = 1,
-    rate: Annotated[float | None, typer.Option(min=1e-9, help="The highest learning rate; none: 5e-4.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="The highest learning rate; none: 1e-4.")] = None,
     seed: Annotated[int, typer.Option(help="Of the training: weights, order, passages beside the right one.")] = 0,
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse remote models.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
