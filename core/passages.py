@@ -1,7 +1,7 @@
 """How passages are written into a prompt, and how an answer's citations are found."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from langchain_core.documents import Document
 
@@ -42,8 +42,8 @@ def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Ci
     """The answer with checked citation marks, and where each mark leads.
 
     Marks that the model wrote stay where the passage exists; a sentence without one, or with marks of passages that
-    do not cover half of it, gets the passage that covers it best, if that is at least half. Marks that lead nowhere
-    are taken out. Without passages the text stays as it is.
+    do not bear it out, gets the passage that does so best, if there is one. Marks that lead nowhere are taken out.
+    Without passages the text stays as it is.
     """
     if not passages:
         return (answer if passages is None else without_marks(answer)), []
@@ -57,12 +57,10 @@ def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Ci
         out.append(text[last:at])
         last = at + len(sentence)
         bare = without_marks(sentence)
-        shares = [coverage(bare, whole(passage), weights) for passage in passages]
+        shares, bearing = _bearing(bare, passages, weights)
         kept = [n for n in marks(sentence) if n <= len(passages)]
-        best = max(range(len(shares)), key=shares.__getitem__)
-        borne_out = [n for n in kept if shares[n - 1] >= CITE_ABOVE]
-        if shares[best] >= CITE_ABOVE and not borne_out:
-            kept = [best + 1]
+        if bearing and not set(bearing).intersection(kept):
+            kept = bearing[:1]
         body, end = _ENDING.fullmatch(bare).groups()  # type: ignore[union-attr]
         out.append(body + "".join(f" [{n}]" for n in kept) + end if body else "")
         citations += [_citation(n, passages[n - 1], bare, shares[n - 1]) for n in kept if body]
@@ -70,15 +68,29 @@ def cite(answer: str, passages: Sequence[Document] | None) -> tuple[str, list[Ci
 
 
 def marks_of(answer: str, passages: Sequence[Document]) -> list[tuple[int, bool]]:
-    """Each citation mark of an answer, and whether its passage covers at least half of the mark's sentence."""
+    """Each citation mark of an answer, and whether its passage bears the mark's sentence out."""
     weights = term_weights(passages)
     held = []
     for sentence in sentences(_LATE_MARK.sub(r"\2\1", answer)):
         bare = without_marks(sentence)
-        for n in marks(sentence):
-            there = n <= len(passages)
-            held.append((n, there and coverage(bare, whole(passages[n - 1]), weights) >= CITE_ABOVE))
+        bearing = _bearing(bare, passages, weights)[1] if passages else []
+        held += [(n, n in bearing) for n in marks(sentence)]
     return held
+
+
+def _bearing(
+    sentence: str, passages: Sequence[Document], weights: Mapping[str, float]
+) -> tuple[list[float], list[int]]:
+    """How much of a sentence each passage covers, and the numbers of those that bear it out, the best first.
+
+    That is at least half of it, and with its own words at least half of what the best one's say. Contexts of one
+    document are alike, and who follows a mark looks at the passage's own words.
+    """
+    shares = [coverage(sentence, whole(passage), weights) for passage in passages]
+    own = [coverage(sentence, passage.page_content, weights) for passage in passages]
+    able = [n for n, share in enumerate(shares) if share >= CITE_ABOVE]
+    able.sort(key=lambda n: -(shares[n] + own[n]))
+    return shares, [n + 1 for n in able if 2 * own[n] >= own[able[0]]]
 
 
 def _citation(n: int, passage: Document, sentence: str, share: float) -> Citation:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from artrag.arithmetic import evaluate
 from artrag.errors import CalculationError, SettingsError
 from artrag.evidence import coverage, examine, is_refusal, supports
-from artrag.passages import cite, numbered
+from artrag.passages import cite, marks_of, numbered
 from artrag.settings import Settings
 from artrag.state import StageUsage, add_usage
 from artrag.steps import Call, Steps, arun, run
@@ -174,6 +174,25 @@ def test_a_mark_of_the_wrong_passage_is_put_right() -> None:
     passages = [passage("A manual of 2021.", "a.md"), passage("ER-17: the pressure is below 0.8 bar.", "b.md")]
     assert cite("The pressure is below 0.8 bar [1]", passages)[0] == "The pressure is below 0.8 bar [2]"
     assert cite("Something of its own [1]", passages)[0] == "Something of its own [1]"
+
+
+def test_a_mark_leads_to_the_passage_whose_own_words_say_it() -> None:
+    about = "The mill of Arle was built by Marta Quill."
+    lead, later = passage(about, "a.md"), passage("Its wheel turned until 1911, and the mill was sold.", "a.md")
+    later.metadata["context"] = about
+    for wrong_first in ("Marta Quill [1].", "Marta Quill.", "The mill was built by Marta Quill [1]."):
+        text, (one,) = cite(wrong_first, [later, lead])
+        assert text.endswith("Quill [2].") and one["n"] == 2
+    assert cite("The mill was sold in 1911 [2].", [lead, later])[0] == "The mill was sold in 1911 [2]."
+    assert cite("The wheel of the mill of Arle turned until 1911.", [lead, later])[0].endswith("1911 [2].")
+    assert marks_of("Marta Quill [1]. Marta Quill [2]. It was sold [9].", [later, lead]) == [
+        (1, False),
+        (2, True),
+        (9, False),
+    ]
+    other = passage("The wheel was oak.", "a.md")
+    other.metadata["context"] = about
+    assert cite("Marta Quill [2].", [later, other])[0] == "Marta Quill [2]."  # only contexts say it: the mark may stay
 
 
 @given(st.text(max_size=200))
