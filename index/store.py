@@ -158,6 +158,8 @@ class Index:
             found["proximity"] = self._proximity.score(words, self._bm25.rarity, rows)[:depth]
         if tokens is not None and self._late is not None:
             found["late"] = self._late.score(tokens, rows)[:depth]
+        if len(wanted) > 1 and (said := found.get("bm25")) and said[0][1] <= 0:
+            found["bm25"] = []  # of a few chunks, where most hold a word it counts against them: that is no order
         return {arm: found[arm] for arm in wanted}
 
     def search(

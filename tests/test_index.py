@@ -66,6 +66,21 @@ def test_a_filter_narrows_every_arm(index: Index) -> None:
     assert index.search(question, 10, where={"document": "nowhere.md"}) == []
 
 
+def test_in_two_chunks_a_word_that_both_hold_does_not_count_against_them(
+    build: Build, tmp_path: Path, embedder: HashedWords
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.md").write_text("Marta Quill built the mill of Arle, and the mill is a mill of oak.", "utf-8")
+    (folder / "b.md").write_text("A weaver bought the mill when the river was led away in 1911.", "utf-8")
+    build(folder)
+    with closing(Index.open(tmp_path / "index", embedder=embedder)) as opened:
+        alone = opened.search("Who built the mill?", 2, arms=["bm25"])
+        assert alone[0].document == "b.md" and alone[0].arms["bm25"]["score"] < 0  # as rank_bm25 has it
+        first, second = opened.search("Who built the mill?", 2)
+        assert first.document == "a.md" and "bm25" not in {*first.arms, *second.arms}
+
+
 def test_a_tuned_fusion_is_kept_with_its_index(index: Index, embedder: HashedWords) -> None:
     assert index.fusion == Fusion() == read_fusion(index.path)
     tuned = Fusion(weights={"dense": 0.0}, rank_constant=5)
